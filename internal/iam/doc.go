@@ -1,0 +1,17 @@
+// Package iam answers two questions: who makes a request, and may they do it.
+//
+// A [Principal] is what a credential proves: a signature (package sigv4), an
+// access key and its secret, or an authorization token. A [Caller] is a
+// principal at work: the principal and the facts of the request it makes.
+// Every domain operation takes one, so that nothing is done on nobody's behalf.
+//
+// Invariants:
+//   - The zero Caller is anonymous, and an anonymous caller may do nothing.
+//   - Unknown means deny: an action, a resource or a principal that an
+//     [Authorizer] does not understand is refused.
+//   - Secrets are sealed at rest and are in no log, error or String method.
+//   - A token is good only as long as the access key that it was issued to.
+//
+// It is not where requests are authorised: that is the registry's choke point,
+// which asks an Authorizer. Nor does it know HTTP.
+package iam
