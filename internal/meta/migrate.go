@@ -1,0 +1,168 @@
+package meta
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+	"modernc.org/sqlite"
+)
+
+// The migrations, written once for both dialects and rendered by render. A migration that has been released is never
+// changed, only followed by another.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrateSQLite brings the file at path up to date.
+func migrateSQLite(ctx context.Context, path string, log *slog.Logger) error {
+	dsn, err := sqliteDSN(path)
+	if err != nil {
+		return err
+	}
+	connector, err := sqlite.NewConnector(dsn)
+	if err != nil {
+		return fmt.Errorf("sqlite connector: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	return migrate(ctx, db, SQLite, `SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'`, log)
+}
+
+// migratePostgreSQL brings the database up to date. Several nodes may do so at once: one works, the others wait for it.
+func migratePostgreSQL(ctx context.Context, db *sql.DB, log *slog.Logger) error {
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // every second, up to 300 times
+	if err != nil {
+		return fmt.Errorf("migrate database: %w", err)
+	}
+	return migrate(ctx, db, PostgreSQL, `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'goose_db_version'`, log,
+		goose.WithSessionLocker(locker))
+}
+
+// migrate applies what is missing. Asking for the version first, in two cheap queries, keeps the usual start fast.
+func migrate(ctx context.Context, db *sql.DB, d Dialect, tables string, log *slog.Logger, opts ...goose.ProviderOption) error {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return fmt.Errorf("list migrations: %w", err)
+	}
+	files := rendered{sub, d}
+	current, err := schemaVersion(ctx, db, tables)
+	if err != nil {
+		return fmt.Errorf("read schema version of %s database: %w", d, err)
+	}
+	newest, count, err := newestMigration(files)
+	if err != nil {
+		return err
+	}
+	switch {
+	case current.newest > newest:
+		return fmt.Errorf("%s database has schema version %d, this binary knows up to %d: it was opened by a newer release", d, current.newest, newest)
+	case current.newest == newest && current.applied == count:
+		return nil
+	}
+	dialect := goose.DialectSQLite3
+	if d == PostgreSQL {
+		dialect = goose.DialectPostgres
+	}
+	opts = append(opts, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	provider, err := goose.NewProvider(dialect, db, files, opts...)
+	if err != nil {
+		return fmt.Errorf("migrate %s database: %w", d, err)
+	}
+	start := time.Now()
+	done, err := provider.Up(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate %s database: %w", d, err)
+	}
+	log.InfoContext(ctx, "database migrated", "dialect", d.String(), "from", current.newest, "to", newest,
+		"migrations", len(done), "took", time.Since(start))
+	return nil
+}
+
+type version struct {
+	newest  int64
+	applied int
+}
+
+func schemaVersion(ctx context.Context, db *sql.DB, tables string) (v version, err error) {
+	var exists int
+	if err := db.QueryRowContext(ctx, tables).Scan(&exists); err != nil || exists == 0 {
+		return v, err
+	}
+	err = db.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0), count(*) FROM goose_db_version WHERE version_id > 0`).
+		Scan(&v.newest, &v.applied)
+	return v, err
+}
+
+// newestMigration returns the highest version among the embedded migrations and how many there are.
+func newestMigration(files fs.FS) (newest int64, n int, err error) {
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		return 0, 0, fmt.Errorf("list migrations: %w", err)
+	}
+	for _, name := range names {
+		v, err := goose.NumericComponent(name)
+		if err != nil {
+			return 0, 0, fmt.Errorf("migration %s: %w", name, err)
+		}
+		newest = max(newest, v)
+	}
+	return newest, len(names), nil
+}
+
+// rendered is the folder of migrations as files of one dialect.
+type rendered struct {
+	fs.FS
+	dialect Dialect
+}
+
+func (r rendered) Open(name string) (fs.File, error) {
+	f, err := r.FS.Open(name)
+	if err != nil || path.Ext(name) != ".sql" {
+		return f, err
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return renderedFile{f, strings.NewReader(render(string(text), r.dialect))}, nil
+}
+
+type renderedFile struct {
+	fs.File
+	text *strings.Reader
+}
+
+func (f renderedFile) Read(p []byte) (int, error) { return f.text.Read(p) }
+
+// render turns the text of a migration into the dialect d.
+func render(text string, d Dialect) string {
+	if d == PostgreSQL {
+		return forPostgreSQL.Replace(text)
+	}
+	return forSQLite.Replace(text)
+}
+
+var (
+	forSQLite = strings.NewReplacer(
+		"{{serial}}", "INTEGER PRIMARY KEY",
+		"{{text}}", "TEXT",
+		"{{without_rowid}}", "WITHOUT ROWID",
+	)
+	forPostgreSQL = strings.NewReplacer(
+		"{{serial}}", "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+		"{{text}}", `TEXT COLLATE "C"`,
+		"{{without_rowid}}", "",
+	)
+)

@@ -1,0 +1,89 @@
+package meta
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"path/filepath"
+)
+
+// Transaction control on SQLite. The writer takes its lock at the beginning, so that a transaction that has read
+// something never finds that it can't write any more.
+const (
+	stmtBegin        = "BEGIN IMMEDIATE"
+	stmtBeginRead    = "BEGIN"
+	stmtCommit       = "COMMIT"
+	stmtRollback     = "ROLLBACK"
+	stmtSavepoint    = "SAVEPOINT u"
+	stmtRelease      = "RELEASE u"
+	stmtRollbackTo   = "ROLLBACK TO u"
+	busyTimeoutMilli = 10_000
+)
+
+// sqliteDSN renders the driver's name for the database file at path. synchronous=FULL makes every commit wait for an
+// fsync of the log; the busy timeout covers other processes (backup, command line) that hold a lock for a moment.
+func sqliteDSN(path string, pragmas ...string) (string, error) {
+	if path == "" {
+		return "", fmt.Errorf("meta: sqlite database has no path")
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("path of sqlite database: %w", err)
+	}
+	q := url.Values{"_pragma": append([]string{
+		fmt.Sprintf("busy_timeout(%d)", busyTimeoutMilli),
+		"journal_mode(WAL)",
+		"synchronous(FULL)",
+		"foreign_keys(ON)",
+		"temp_store(MEMORY)",
+	}, pragmas...)}
+	u := url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}
+	return u.String(), nil
+}
+
+func openSQLite(ctx context.Context, path string, o Options) (_ *DB, err error) {
+	writeDSN, err := sqliteDSN(path, "cache_size(-8192)")
+	if err != nil {
+		return nil, err
+	}
+	readDSN, err := sqliteDSN(path, "cache_size(-2048)", "query_only(ON)")
+	if err != nil {
+		return nil, err
+	}
+	if err := migrateSQLite(ctx, path, o.Logger); err != nil {
+		return nil, err
+	}
+	connector, err := newSQLiteConnector(readDSN)
+	if err != nil {
+		return nil, err
+	}
+	pool := sql.OpenDB(connector)
+	reads := cmp.Or(o.ReadConns, 8)
+	pool.SetMaxOpenConns(reads)
+	pool.SetMaxIdleConns(reads)
+	writer, err := newWriter(ctx, writeDSN)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return &DB{dialect: SQLite, log: o.Logger, pool: pool, writer: writer}, nil
+}
+
+func viewSQLite(ctx context.Context, pool *sql.DB, fn func(*Tx) error) (err error) {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, stmtBeginRead); err != nil {
+		return fmt.Errorf("begin view: %w", err)
+	}
+	defer func() {
+		if _, rerr := conn.ExecContext(context.WithoutCancel(ctx), stmtRollback); rerr != nil && err == nil {
+			err = fmt.Errorf("end view: %w", rerr)
+		}
+	}()
+	return fn(&Tx{dialect: SQLite, q: conn})
+}
