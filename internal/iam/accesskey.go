@@ -1,6 +1,10 @@
 package iam
 
-import "time"
+import (
+	"fmt"
+	"io"
+	"time"
+)
 
 // KeyStatus says whether an access key can be used.
 type KeyStatus string
@@ -29,9 +33,11 @@ type AccessKey struct {
 	Secret Secret
 }
 
-// Secret is a secret access key. It prints as "REDACTED" whatever the verb, and
-// is not marshalled, so that it reaches no log by accident; Reveal returns it.
+// Secret is a secret access key. It prints as "REDACTED" whatever the verb, and is marshalled so too, so that it
+// reaches no log by accident; Reveal returns it.
 type Secret struct{ s string }
+
+const redacted = "REDACTED"
 
 // NewSecret returns s as a Secret.
 func NewSecret(s string) Secret { return Secret{s} }
@@ -39,11 +45,8 @@ func NewSecret(s string) Secret { return Secret{s} }
 // Reveal returns the secret itself.
 func (s Secret) Reveal() string { return s.s }
 
-// String implements [fmt.Stringer].
-func (Secret) String() string { return "REDACTED" }
-
-// GoString implements [fmt.GoStringer].
-func (Secret) GoString() string { return "REDACTED" }
+// Format implements [fmt.Formatter].
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // MarshalText implements [encoding.TextMarshaler].
-func (Secret) MarshalText() ([]byte, error) { return []byte("REDACTED"), nil }
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

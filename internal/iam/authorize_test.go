@@ -75,7 +75,7 @@ func TestSecretIsNotPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, got := range []string{
-		fmt.Sprint(k), fmt.Sprintf("%+v", k), fmt.Sprintf("%#v", k), fmt.Sprintf("%s %q", k.Secret, k.Secret), string(js),
+		fmt.Sprint(k), fmt.Sprintf("%+v", k), fmt.Sprintf("%#v", k), fmt.Sprintf("%s %q %d %x %v", k.Secret, k.Secret, k.Secret, k.Secret, &k.Secret), string(js),
 	} {
 		if want := "hunter2"; len(got) == 0 || strings.Contains(got, want) {
 			t.Errorf("secret in %q", got)
