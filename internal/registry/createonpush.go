@@ -1,0 +1,55 @@
+package registry
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sekisho/sekisho/internal/iam"
+)
+
+// CreateOnPush returns next with missing repositories created by the first push to them, in accounts whose settings say
+// so. settings is asked on the server's behalf; the creation itself goes through next, so the caller needs
+// ecr:CreateRepository.
+func CreateOnPush(next Registry, settings Registry) Registry { return &createOnPush{next, settings} }
+
+type createOnPush struct {
+	Registry
+	settings Registry
+}
+
+func (p *createOnPush) StartUpload(ctx context.Context, c *iam.Caller, repo Repo) (id string, err error) {
+	err = p.push(ctx, c, repo, func() (err error) { id, err = p.Registry.StartUpload(ctx, c, repo); return err })
+	return id, err
+}
+
+func (p *createOnPush) MountBlob(ctx context.Context, c *iam.Caller, repo, from Repo, d digest.Digest) (desc Descriptor, err error) {
+	err = p.push(ctx, c, repo, func() (err error) { desc, err = p.Registry.MountBlob(ctx, c, repo, from, d); return err })
+	return desc, err
+}
+
+func (p *createOnPush) PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put ManifestPut) (m *Manifest, err error) {
+	err = p.push(ctx, c, repo, func() (err error) { m, err = p.Registry.PutManifest(ctx, c, repo, put); return err })
+	return m, err
+}
+
+// push runs do, and again after creating the repository if it was missing.
+func (p *createOnPush) push(ctx context.Context, c *iam.Caller, repo Repo, do func() error) error {
+	err := do()
+	if !errors.Is(err, ErrOf(RepositoryUnknown)) {
+		return err
+	}
+	s, serr := p.settings.Settings(ctx, iam.SystemCaller(repo.Account, "create-on-push"), repo.Account)
+	if serr != nil {
+		return serr
+	}
+	if !s.CreateOnPush {
+		return err
+	}
+	_, err = p.Registry.CreateRepository(ctx, c, repo, RepositorySettings{}, nil)
+	if err != nil && !errors.Is(err, ErrOf(RepositoryExists)) {
+		return err
+	}
+	return do()
+}

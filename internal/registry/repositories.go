@@ -1,0 +1,182 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/oci"
+)
+
+// maxResourceTags is AWS's limit of tags on a resource.
+const maxResourceTags = 50
+
+// CreateRepository implements [Registry].
+func (l *Local) CreateRepository(ctx context.Context, c *iam.Caller, repo Repo, s RepositorySettings, tags map[string]string) (*Repository, error) {
+	if err := oci.CheckName(repo.Name); err != nil {
+		return nil, errorf(NameInvalid, "%v", err)
+	}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if err := checkResourceTags(tags); err != nil {
+		return nil, err
+	}
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	out := &Repository{Repo: repo, CreatedAt: l.now().UTC(), Settings: s, Tags: tags}
+	err := l.update(ctx, "create repository", func(tx *meta.Tx) error {
+		res, err := tx.Exec(ctx, `INSERT INTO repositories (account, name, created_at, settings, tags) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, name) DO NOTHING`,
+			repo.Account, repo.Name, out.CreatedAt.UnixMicro(), encode(s), encode(tags))
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, errRepositoryExists(repo))
+		}
+		return l.changed(ctx, tx, c, "ecr:CreateRepository", repo, "")
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.forgetRepository(repo)
+	return out, nil
+}
+
+func checkResourceTags(tags map[string]string) error {
+	if len(tags) > maxResourceTags {
+		return errorf(SettingInvalid, "tags: a resource has at most %d tags, there are %d", maxResourceTags, len(tags))
+	}
+	for k, v := range tags {
+		if k == "" || len(k) > 128 || len(v) > 256 {
+			return errorf(SettingInvalid, "tags: the key %q must have 1 to 128 characters and its value at most 256", k)
+		}
+	}
+	return nil
+}
+
+func (l *Local) forgetRepository(repo Repo) {
+	if l.cache != nil {
+		l.cache.forgetRepository(repo)
+	}
+}
+
+// Repository implements [Registry].
+func (l *Local) Repository(ctx context.Context, _ *iam.Caller, repo Repo) (*Repository, error) {
+	r, err := l.repository(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	return &r.Repository, nil
+}
+
+// Repositories implements [Registry].
+func (l *Local) Repositories(ctx context.Context, _ *iam.Caller, account string, page Page) ([]Repository, bool, error) {
+	limit := page.limit()
+	rows, err := l.db.Query(ctx, selectRepository+` WHERE account = $1 AND name > $2 ORDER BY name LIMIT $3`, account, page.After, limit+1)
+	if err != nil {
+		return nil, false, wrap("list repositories", err)
+	}
+	defer rows.Close()
+	var all []Repository
+	for rows.Next() {
+		r, err := scanRepository(rows)
+		if err != nil {
+			return nil, false, wrap("list repositories", err)
+		}
+		all = append(all, r.Repository)
+	}
+	return all[:min(len(all), limit)], len(all) > limit, wrap("list repositories", rows.Err())
+}
+
+// DeleteRepository implements [Registry]. The repository is gone for everybody at once; its rows go in the background,
+// by collection, so that a large one does not hold up the writers.
+func (l *Local) DeleteRepository(ctx context.Context, c *iam.Caller, repo Repo, force bool) (*Repository, error) {
+	var r *repository
+	err := l.update(ctx, "delete repository", func(tx *meta.Tx) (err error) {
+		if r, err = l.readRepository(ctx, tx, repo); err != nil {
+			return err
+		}
+		if !force {
+			var used bool
+			if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM manifests WHERE repository_id = $1)`, r.id).Scan(&used); err != nil {
+				return err
+			}
+			if used {
+				return errRepositoryNotEmpty(repo)
+			}
+		}
+		// No account is named "", and so nobody can name this repository any more.
+		if _, err := tx.Exec(ctx, `UPDATE repositories SET account = '', name = $2 WHERE id = $1`, r.id, strconv.FormatInt(r.id, 10)); err != nil {
+			return err
+		}
+		return l.changed(ctx, tx, c, "ecr:DeleteRepository", repo, "")
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.forgetRepository(repo)
+	return &r.Repository, nil
+}
+
+// TagRepository implements [Registry].
+func (l *Local) TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set map[string]string, remove []string) error {
+	err := l.update(ctx, "tag repository", func(tx *meta.Tx) error {
+		r, err := l.readRepository(ctx, tx, repo)
+		if err != nil {
+			return err
+		}
+		tags := map[string]string{}
+		for k, v := range r.Repository.Tags {
+			tags[k] = v
+		}
+		for k, v := range set {
+			tags[k] = v
+		}
+		for _, k := range remove {
+			delete(tags, k)
+		}
+		if err := checkResourceTags(tags); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE repositories SET tags = $2 WHERE id = $1`, r.id, encode(tags)); err != nil {
+			return err
+		}
+		action := "ecr:TagResource"
+		if len(set) == 0 {
+			action = "ecr:UntagResource"
+		}
+		return l.changed(ctx, tx, c, action, repo, "")
+	})
+	l.forgetRepository(repo)
+	return err
+}
+
+// Settings implements [Registry].
+func (l *Local) Settings(ctx context.Context, _ *iam.Caller, account string) (Settings, error) {
+	var s Settings
+	var text string
+	err := l.db.QueryRow(ctx, `SELECT settings FROM registry_settings WHERE account = $1`, account).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, nil
+	}
+	if err != nil {
+		return s, wrap("read registry settings", err)
+	}
+	return s, decode("registry settings", text, &s)
+}
+
+// PutSettings implements [Registry].
+func (l *Local) PutSettings(ctx context.Context, c *iam.Caller, account string, s Settings) error {
+	return l.update(ctx, "put registry settings", func(tx *meta.Tx) error {
+		if _, err := tx.Exec(ctx, `INSERT INTO registry_settings (account, settings) VALUES ($1, $2) ON CONFLICT (account) DO UPDATE SET settings = excluded.settings`,
+			account, encode(s)); err != nil {
+			return err
+		}
+		return l.changed(ctx, tx, c, "ecr:PutAccountSetting", Repo{Account: account}, encode(s))
+	})
+}

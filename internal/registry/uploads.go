@@ -1,0 +1,300 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sekisho/sekisho/internal/blob"
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/oci"
+)
+
+// uploadIDs makes and checks upload ids: a UUID of version 7, which has the time in it, and a keyed hash over it and the
+// repository. So an upload that never gets bytes costs nothing, however many a client starts, and any node can go on
+// with it.
+type uploadIDs struct {
+	key    []byte
+	expiry time.Duration
+}
+
+const (
+	uuidLen = 36
+	macLen  = 24 // hexadecimal digits
+)
+
+func (u *uploadIDs) make(repo Repo) (string, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("make upload id: %w", err)
+	}
+	s := id.String()
+	return s + "-" + u.mac(s, repo), nil
+}
+
+func (u *uploadIDs) mac(id string, repo Repo) string {
+	h := hmac.New(sha256.New, u.key)
+	io.WriteString(h, id+"\x00"+repo.Account+"\x00"+repo.Name)
+	return hex.EncodeToString(h.Sum(nil))[:macLen]
+}
+
+// check reports whether id is one of ours, for this repository, and not too old.
+func (u *uploadIDs) check(id string, repo Repo, now time.Time) error {
+	if len(id) != uuidLen+1+macLen || id[uuidLen] != '-' || !hmac.Equal([]byte(id[uuidLen+1:]), []byte(u.mac(id[:uuidLen], repo))) {
+		return errUploadUnknown(id)
+	}
+	parsed, err := uuid.Parse(id[:uuidLen])
+	if err != nil {
+		return errUploadUnknown(id)
+	}
+	sec, nsec := parsed.Time().UnixTime()
+	if now.Sub(time.Unix(sec, nsec)) > u.expiry {
+		return errUploadUnknown(id)
+	}
+	return nil
+}
+
+// uploadCount bounds the unfinished uploads that hold bytes, as far as this process has seen them.
+type uploadCount struct{ n atomic.Int64 }
+
+// StartUpload implements [Registry].
+func (l *Local) StartUpload(ctx context.Context, _ *iam.Caller, repo Repo) (string, error) {
+	if _, err := l.repository(ctx, repo); err != nil {
+		return "", err
+	}
+	return l.ids.make(repo)
+}
+
+// AppendUpload implements [Registry].
+func (l *Local) AppendUpload(ctx context.Context, _ *iam.Caller, repo Repo, id string, at int64, r io.Reader) (int64, error) {
+	size, err := l.uploadSize(ctx, repo, id)
+	if err != nil {
+		return 0, err
+	}
+	return l.append(ctx, id, at, size, r)
+}
+
+func (l *Local) append(ctx context.Context, id string, at, size int64, r io.Reader) (int64, error) {
+	if at == AtEnd {
+		at = size
+	}
+	if at != size {
+		return size, errRange(at, size)
+	}
+	if at == 0 {
+		if n := l.uploads.n.Add(1); n > l.o.MaxUploads {
+			l.uploads.n.Add(-1)
+			return 0, errorf(TooManyUploads, "%d uploads are unfinished, which is as many as are allowed; complete or cancel some, or wait until they expire", n-1)
+		}
+	}
+	limited := &limitReader{r: r, left: l.o.MaxBlob - at, max: l.o.MaxBlob}
+	after, err := l.store.Append(ctx, id, at, limited)
+	if at == 0 && after == 0 {
+		l.uploads.n.Add(-1) // nothing was kept, or somebody else counts it
+	}
+	return after, storeError(id, at, err)
+}
+
+// limitReader fails with TooLarge past its limit.
+type limitReader struct {
+	r         io.Reader
+	left, max int64
+}
+
+func (l *limitReader) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p[:min(int64(len(p)), l.left+1)])
+	if l.left -= int64(n); l.left < 0 {
+		return 0, errorf(TooLarge, "the layer has more than %d bytes, which is as large as a layer may be", l.max)
+	}
+	return n, err
+}
+
+// storeError says to the client what the store's error means.
+func storeError(id string, at int64, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, blob.ErrNotFound):
+		return errUploadUnknown(id)
+	case errors.Is(err, blob.ErrBusy):
+		return errorf(UploadBusy, "another request is writing to the upload '%s'; wait for it to end", id)
+	case errors.Is(err, blob.ErrFull):
+		return errFull(err)
+	}
+	if e, ok := errors.AsType[*blob.OffsetError](err); ok {
+		return errRange(at, e.Size)
+	}
+	if e, ok := errors.AsType[*blob.DigestError](err); ok {
+		return errDigest(e.Got, e.Want)
+	}
+	return wrap("upload", err)
+}
+
+func errDigest(got, want digest.Digest) error {
+	return errorf(DigestMismatch, "the digest of the bytes that arrived is %s, not %s; nothing was stored", got, want)
+}
+
+// UploadSize implements [Registry].
+func (l *Local) UploadSize(ctx context.Context, _ *iam.Caller, repo Repo, id string) (int64, error) {
+	return l.uploadSize(ctx, repo, id)
+}
+
+// uploadSize checks an upload's id and returns how many bytes have come.
+func (l *Local) uploadSize(ctx context.Context, repo Repo, id string) (int64, error) {
+	if err := l.ids.check(id, repo, l.now()); err != nil {
+		return 0, err
+	}
+	n, err := l.store.UploadSize(ctx, id)
+	if err == nil {
+		return n, nil
+	}
+	if !errors.Is(err, blob.ErrNotFound) {
+		return 0, wrap("find upload", err)
+	}
+	var ended bool
+	if err := l.db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM ended_uploads WHERE id = $1)`, id).Scan(&ended); err != nil {
+		return 0, wrap("find upload", err)
+	}
+	if ended {
+		return 0, errUploadUnknown(id)
+	}
+	return 0, nil
+}
+
+// CompleteUpload implements [Registry].
+func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id string, end UploadEnd) (Descriptor, error) {
+	if _, err := oci.ParseDigest(string(end.Digest)); err != nil {
+		return Descriptor{}, errorf(DigestMismatch, "%v", err)
+	}
+	r, err := l.repository(ctx, repo)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	size, err := l.uploadSize(ctx, repo, id)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	if size == 0 && (end.Body == nil || 0 <= end.Size && end.Size <= l.o.InlineLimit) {
+		if end.At > 0 {
+			return Descriptor{}, errRange(end.At, 0)
+		}
+		return l.putSmall(ctx, r, end)
+	}
+	if end.Body != nil && end.Size != 0 {
+		if _, err := l.append(ctx, id, end.At, size, end.Body); err != nil {
+			if size == 0 { // one request was to bring it all: a client that tries again starts again
+				l.abort(id)
+			}
+			return Descriptor{}, err
+		}
+	} else if end.At > 0 && end.At != size {
+		return Descriptor{}, errRange(end.At, size)
+	}
+	object, err := l.store.Commit(ctx, id, end.Digest)
+	if err != nil {
+		if _, ok := errors.AsType[*blob.DigestError](err); ok {
+			l.uploads.n.Add(-1)
+		}
+		return Descriptor{}, storeError(id, size, err)
+	}
+	l.uploads.n.Add(-1)
+	return l.keepObject(ctx, r, end.Digest, object)
+}
+
+// abort drops what has come of an upload, after its request has ended too.
+func (l *Local) abort(id string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := l.store.Abort(ctx, id); err != nil {
+		l.log.Warn("an upload that failed is left for collection", "upload", id, "err", err)
+		return
+	}
+	l.uploads.n.Add(-1)
+}
+
+// putSmall stores a blob in the metadata database.
+func (l *Local) putSmall(ctx context.Context, r *repository, end UploadEnd) (Descriptor, error) {
+	data := []byte{}
+	if end.Body != nil {
+		var buf bytes.Buffer
+		buf.Grow(int(end.Size) + bytes.MinRead)
+		if _, err := buf.ReadFrom(io.LimitReader(end.Body, end.Size+1)); err != nil {
+			return Descriptor{}, wrap("read body", err)
+		}
+		if data = buf.Bytes(); int64(len(data)) != end.Size {
+			return Descriptor{}, errorf(RangeInvalid, "the body has %d bytes, its Content-Length says %d", len(data), end.Size)
+		}
+	}
+	if got := end.Digest.Algorithm().FromBytes(data); got != end.Digest {
+		return Descriptor{}, errDigest(got, end.Digest)
+	}
+	d := Descriptor{end.Digest, int64(len(data))}
+	err := l.update(ctx, "put blob", func(tx *meta.Tx) error {
+		if err := l.insertBlob(ctx, tx, d, "", data); err != nil {
+			return err
+		}
+		return l.link(ctx, tx, r, d.Digest)
+	})
+	return d, err
+}
+
+// keepObject makes an object of the blob store the blob with a digest, unless there is one: then the older is kept and
+// the new object dropped.
+func (l *Local) keepObject(ctx context.Context, r *repository, want digest.Digest, object blob.Object) (Descriptor, error) {
+	d := Descriptor{want, object.Size}
+	var location string
+	err := l.update(ctx, "put blob", func(tx *meta.Tx) error {
+		if err := l.insertBlob(ctx, tx, d, object.Key, nil); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, `SELECT location FROM blobs WHERE digest = $1`, string(want)).Scan(&location); err != nil {
+			return err
+		}
+		return l.link(ctx, tx, r, want)
+	})
+	if err != nil || location != object.Key {
+		if err := l.store.Delete(context.WithoutCancel(ctx), object.Key); err != nil {
+			l.log.Warn("bytes that nothing names are left for collection", "location", object.Key, "err", err)
+		}
+	}
+	return d, err
+}
+
+func (l *Local) insertBlob(ctx context.Context, tx *meta.Tx, d Descriptor, location string, data []byte) error {
+	_, err := tx.Exec(ctx, `INSERT INTO blobs (digest, size, location, created_at, data) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (digest) DO NOTHING`,
+		string(d.Digest), d.Size, location, l.now().UnixMicro(), data)
+	return err
+}
+
+// CancelUpload implements [Registry].
+func (l *Local) CancelUpload(ctx context.Context, _ *iam.Caller, repo Repo, id string) error {
+	size, err := l.uploadSize(ctx, repo, id)
+	if err != nil {
+		return err
+	}
+	err = l.update(ctx, "cancel upload", func(tx *meta.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO ended_uploads (id, ended_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`, id, l.now().UnixMicro())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.store.Abort(ctx, id); err != nil {
+		return storeError(id, size, err)
+	}
+	if size > 0 {
+		l.uploads.n.Add(-1)
+	}
+	return nil
+}
