@@ -7,19 +7,27 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"time"
 )
 
 // Transaction control on SQLite. The writer takes its lock at the beginning, so that a transaction that has read
 // something never finds that it can't write any more.
 const (
-	stmtBegin        = "BEGIN IMMEDIATE"
-	stmtBeginRead    = "BEGIN"
-	stmtCommit       = "COMMIT"
-	stmtRollback     = "ROLLBACK"
-	stmtSavepoint    = "SAVEPOINT u"
-	stmtRelease      = "RELEASE u"
-	stmtRollbackTo   = "ROLLBACK TO u"
+	stmtBegin      = "BEGIN IMMEDIATE"
+	stmtBeginRead  = "BEGIN"
+	stmtCommit     = "COMMIT"
+	stmtRollback   = "ROLLBACK"
+	stmtSavepoint  = "SAVEPOINT u"
+	stmtRelease    = "RELEASE u"
+	stmtRollbackTo = "ROLLBACK TO u"
+	stmtCheckpoint = "PRAGMA wal_checkpoint(PASSIVE)"
+)
+
+const (
 	busyTimeoutMilli = 10_000
+	// maxLogPages is the size of the write-ahead log, in pages of 4 KiB, from which a commit moves it into the database file
+	// and the updates behind it wait (some 30 ms). Usually the writer has done that before, when it was idle.
+	maxLogPages = 4000
 )
 
 // sqliteDSN renders the driver's name for the database file at path. synchronous=FULL makes every commit wait for an
@@ -44,7 +52,7 @@ func sqliteDSN(path string, pragmas ...string) (string, error) {
 }
 
 func openSQLite(ctx context.Context, path string, o Options) (_ *DB, err error) {
-	writeDSN, err := sqliteDSN(path, "cache_size(-8192)")
+	writeDSN, err := sqliteDSN(path, "cache_size(-8192)", fmt.Sprintf("wal_autocheckpoint(%d)", maxLogPages))
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +71,8 @@ func openSQLite(ctx context.Context, path string, o Options) (_ *DB, err error) 
 	reads := cmp.Or(o.ReadConns, 8)
 	pool.SetMaxOpenConns(reads)
 	pool.SetMaxIdleConns(reads)
-	writer, err := newWriter(ctx, writeDSN)
+	pool.SetConnMaxIdleTime(5 * time.Minute) // each keeps a cache
+	writer, err := newWriter(ctx, writeDSN, o.Logger)
 	if err != nil {
 		pool.Close()
 		return nil, err

@@ -6,12 +6,18 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
+	"time"
 )
 
 // maxBatch bounds the updates of one commit and with it how long the first of them waits for the last. It is far above
 // the number of requests that are usually in flight.
 const maxBatch = 256
+
+// checkpointAfter is how long the writer is idle before it moves the write-ahead log into the database file, so that this
+// rarely has to happen between updates and the log that a restart after a crash must read is short.
+const checkpointAfter = time.Second
 
 var (
 	errFnExited = errors.New("meta: the function given to Update ended its goroutine")
@@ -21,7 +27,8 @@ var (
 // writer owns the one connection that writes to SQLite. Its goroutine takes whatever updates wait, runs each of them
 // and commits them together: one fsync for all. While it waits for the fsync the next batch gathers.
 type writer struct {
-	db *sql.DB // of one connection
+	db  *sql.DB // of one connection
+	log *slog.Logger
 
 	queue     chan *update // unbuffered: what has been sent has been taken
 	closeOnce sync.Once
@@ -34,13 +41,14 @@ type writer struct {
 	ran  []*update   // succeeded within the open transaction, waiting for its commit
 }
 
-func newWriter(ctx context.Context, dsn string) (*writer, error) {
+func newWriter(ctx context.Context, dsn string, log *slog.Logger) (*writer, error) {
 	connector, err := newSQLiteConnector(dsn)
 	if err != nil {
 		return nil, err
 	}
 	w := &writer{
 		db:      sql.OpenDB(connector),
+		log:     log,
 		queue:   make(chan *update),
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
@@ -71,10 +79,15 @@ func (w *writer) loop() {
 			go w.loop() // a function called runtime.Goexit, as t.FailNow does; its update has been settled
 		}
 	}()
+	idle := time.NewTimer(checkpointAfter)
+	defer idle.Stop()
 	for !finished {
 		select {
 		case u := <-w.queue:
 			w.batch(u)
+			idle.Reset(checkpointAfter)
+		case <-idle.C:
+			w.checkpoint()
 		case <-w.closing:
 			for u := w.next(); u != nil; u = w.next() {
 				w.batch(u)
@@ -192,6 +205,17 @@ func (w *writer) finish(err error) {
 	}
 	clear(w.ran)
 	w.ran = w.ran[:0]
+}
+
+// checkpoint moves the write-ahead log into the database file, as far as no reader needs it.
+func (w *writer) checkpoint() {
+	if w.conn == nil {
+		return
+	}
+	if err := w.exec(stmtCheckpoint); err != nil {
+		w.raw.broken = nil
+		w.log.Warn("database checkpoint failed", "err", err)
+	}
 }
 
 func (w *writer) begin() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -51,6 +52,7 @@ var startedCluster = sync.OnceValues(startCluster)
 type cluster struct {
 	dir       string       // holds data, socket and log
 	databases atomic.Int64 // created so far
+	alive     io.Closer    // the guard's standard input; held so that it stays open
 }
 
 // The server must end with the test process however that ends, a timeout's panic and kill -9 included. So a shell
@@ -127,7 +129,7 @@ autovacuum_naptime = 1h
 	server := exec.Command("/bin/sh", "-c", guard, "guard", postgres, c.dir)
 	server.SysProcAttr = &syscall.SysProcAttr{Credential: owner, Setpgid: true} // an interrupt at the terminal is not for it
 	server.Dir = c.dir
-	if _, err := server.StdinPipe(); err != nil {
+	if c.alive, err = server.StdinPipe(); err != nil {
 		return err
 	}
 	if err := server.Start(); err != nil {
