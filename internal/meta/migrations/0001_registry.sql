@@ -48,7 +48,7 @@ CREATE TABLE manifests (
   artifact_type     TEXT NOT NULL,
   config_media_type TEXT NOT NULL,
   subject           TEXT NOT NULL, -- digest, '' for none
-  annotations       TEXT NOT NULL, -- JSON object where there is a subject, else ''
+  descriptor        TEXT NOT NULL, -- JSON: the entry of a referrers list; '' where there is no subject
   content_size      BIGINT NOT NULL, -- of the blobs it names
   pushed_at         BIGINT NOT NULL,
   pulled_at         BIGINT NOT NULL, -- 0: never
