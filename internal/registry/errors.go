@@ -26,6 +26,7 @@ const (
 	UploadUnknown
 	UploadBusy // another request is writing to the upload
 	RangeInvalid
+	LengthMismatch // a body has not the length it was said to have
 	TooLarge
 	Referenced // something else needs what was to be deleted
 	Full       // the disk is

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/oci"
 )
 
 // maxRemembered is the longest referrers list that is kept in memory, whole.
@@ -37,12 +38,12 @@ func (l *Local) Referrers(ctx context.Context, _ *iam.Caller, repo Repo, d diges
 		}
 	}
 	var out Referrers
-	last := ""
+	last, bytes := "", 0
 	for _, ref := range list {
 		if artifactType != "" && ref.artifactType != artifactType {
 			continue
 		}
-		if len(out.Descriptors) == limit {
+		if bytes += len(ref.descriptor); len(out.Descriptors) == limit || bytes > oci.MaxManifest && last != "" {
 			out.Next = last
 			break
 		}

@@ -192,8 +192,8 @@ func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id
 		return l.putSmall(ctx, r, end)
 	}
 	if end.Body != nil && end.Size != 0 {
-		if _, err := l.append(ctx, id, end.At, size, end.Body); err != nil {
-			if size == 0 { // one request was to bring it all: a client that tries again starts again
+		if after, err := l.append(ctx, id, end.At, size, end.Body); err != nil {
+			if size == 0 && after > 0 { // one request was to bring it all: a client that tries again starts again
 				l.abort(id)
 			}
 			return Descriptor{}, err
@@ -233,7 +233,7 @@ func (l *Local) putSmall(ctx context.Context, r *repository, end UploadEnd) (Des
 			return Descriptor{}, wrap("read body", err)
 		}
 		if data = buf.Bytes(); int64(len(data)) != end.Size {
-			return Descriptor{}, errorf(RangeInvalid, "the body has %d bytes, its Content-Length says %d", len(data), end.Size)
+			return Descriptor{}, errorf(LengthMismatch, "the body has %d bytes, its Content-Length says %d", len(data), end.Size)
 		}
 	}
 	if got := end.Digest.Algorithm().FromBytes(data); got != end.Digest {
