@@ -1,0 +1,236 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Config is every setting of the server. The comments of its fields are the manual:
+// docs/config.md and the example file are made from them.
+type Config struct {
+	// The folder that holds everything the server keeps, made on the first start and
+	// readable by its owner only. With PostgreSQL and S3 it holds nothing that lasts.
+	Data string `yaml:"data" flag:"data"`
+
+	// Addresses to serve on, host:port. An empty host is all interfaces, port 0 takes
+	// a free port.
+	Listen []string `yaml:"listen" flag:"listen"`
+
+	// How clients reach the server: scheme, host and port, such as
+	// https://registry.example.com. When empty, links and registry addresses in
+	// answers name the host that the client called.
+	PublicURL string `yaml:"public_url" flag:"public-url"`
+
+	// The region this instance is, as it appears in ARNs, signatures and host names.
+	// The default is a name that every AWS client accepts without being told to; take
+	// another one, of your own if you like, when you run more than one instance.
+	Region string `yaml:"region" flag:"region"`
+
+	// The 12 digits of the default account, which the first start creates. When
+	// empty, it draws them at random. Later starts find the account in the database,
+	// and refuse to go on if this names another one.
+	Account string `yaml:"account"`
+
+	// The domain under which each account has a host name of its own,
+	// <account>.dkr.ecr.<region>.<domain>. It may be amazonaws.com behind private DNS
+	// and a private CA. When empty, every host name means the default account.
+	Domain string `yaml:"domain"`
+
+	// Served certificates. Without them the server speaks plain HTTP.
+	TLS TLS `yaml:"tls"`
+
+	// Where metadata is kept.
+	Database Database `yaml:"database"`
+
+	// Where the bytes of layers are kept.
+	Blobs Blobs `yaml:"blobs"`
+
+	// 32 bytes, in hex or base64, that seal the secrets in the database and sign
+	// tokens. When empty, <data>/master.key, made on the first start. Several nodes
+	// need the same one. Without it, what is sealed is lost.
+	MasterKey Secret `yaml:"master_key"`
+
+	// Whether a new account makes repositories when something is pushed to them. It
+	// is only where accounts start from: each can change it.
+	CreateOnPush bool `yaml:"create_on_push"`
+
+	// When bytes that nothing needs are deleted.
+	GC GC `yaml:"gc"`
+
+	// What one client, or all together, may use.
+	Limits Limits `yaml:"limits"`
+
+	// The record of who did what.
+	Audit Audit `yaml:"audit"`
+
+	// The server's log, on standard error: one event a request, and its own doings.
+	Log Log `yaml:"log"`
+
+	// Reverse proxies and load balancers in front.
+	Proxies Proxies `yaml:"proxies"`
+
+	// OpenTelemetry traces.
+	Tracing Tracing `yaml:"tracing"`
+
+	// Prometheus metrics.
+	Metrics Metrics `yaml:"metrics"`
+
+	// How long a stop waits for requests that are running, uploads above all, before
+	// it cuts them off.
+	ShutdownGrace time.Duration `yaml:"shutdown_grace"`
+}
+
+// TLS is a certificate.
+type TLS struct {
+	// PEM file with the certificate and its chain. Read again when it changes.
+	Cert string `yaml:"cert"`
+	// PEM file with the certificate's key.
+	Key string `yaml:"key"`
+}
+
+// Database says where metadata is kept.
+type Database struct {
+	// sqlite:<file>, for one node, or postgres://user:password@host/name, for any
+	// number of nodes. When empty, sqlite:<data>/meta.db.
+	URL Secret `yaml:"url"`
+	// Connections that read from SQLite, or all connections of this node to PostgreSQL.
+	Connections int `yaml:"connections"`
+}
+
+// Blobs says where the bytes of layers are kept.
+type Blobs struct {
+	// file:<folder> or s3://bucket/prefix. When empty, file:<data>.
+	URL string `yaml:"url"`
+	// How to use the bucket of an s3 URL.
+	S3 S3 `yaml:"s3"`
+}
+
+// S3 says how to use a bucket. Without keys, the AWS SDK's usual places are searched:
+// environment, shared files, the instance's role.
+type S3 struct {
+	// Where the S3 API is, such as https://minio.example.com:9000. When empty, AWS.
+	Endpoint string `yaml:"endpoint"`
+	// The bucket's region.
+	Region string `yaml:"region"`
+	// Whether the bucket is named in the path rather than in the host name, as most
+	// servers other than AWS want it.
+	PathStyle bool `yaml:"path_style"`
+	// Access key to the bucket.
+	AccessKeyID string `yaml:"access_key_id"`
+	// Its secret.
+	SecretAccessKey Secret `yaml:"secret_access_key"`
+	// Whether pulls of layers are redirected to the bucket with presigned URLs, so
+	// that their bytes do not pass through the server. Clients must reach the endpoint.
+	Redirect bool `yaml:"redirect"`
+	// How long such a URL is good for.
+	RedirectExpiry time.Duration `yaml:"redirect_expiry"`
+}
+
+// GC says when bytes that nothing needs are deleted. It runs while the server serves.
+type GC struct {
+	// Time between collections. 0 leaves them to `sekisho gc`.
+	Interval time.Duration `yaml:"interval"`
+	// How long a layer stays that no manifest needs, from the last time a client was
+	// told that it is there. A push must not take longer.
+	Grace time.Duration `yaml:"grace"`
+	// How long an unfinished upload can be continued.
+	Uploads time.Duration `yaml:"uploads"`
+	// How long a manifest stays that no tag and no index names. 0 keeps it forever.
+	Untagged time.Duration `yaml:"untagged"`
+}
+
+// Limits bound what one client, or all together, may use.
+type Limits struct {
+	// Connections open at once; more wait to be accepted. 0 is no limit.
+	Connections int `yaml:"connections"`
+	// How long a client may take to send the header of a request.
+	Header time.Duration `yaml:"header"`
+	// How long a connection may stay open between requests.
+	KeepAlive time.Duration `yaml:"keep_alive"`
+	// How long a body, in either direction, may make no progress.
+	Idle time.Duration `yaml:"idle"`
+	// How many bytes a second, on average, an upload must come with at least. 0 is
+	// any rate.
+	MinRate Bytes `yaml:"min_rate"`
+	// Bytes of one layer.
+	Layer Bytes `yaml:"layer"`
+	// Unfinished uploads that hold bytes, over all clients.
+	Uploads int `yaml:"uploads"`
+	// Memory for the manifests and small layers that are read most.
+	Cache Bytes `yaml:"cache"`
+}
+
+// Audit configures the record of who did what.
+type Audit struct {
+	// How long entries are kept. 0 keeps them forever.
+	Retention time.Duration `yaml:"retention"`
+}
+
+// Log configures the server's log.
+type Log struct {
+	// debug, info, warn or error.
+	Level slog.Level `yaml:"level" flag:"log-level"`
+	// json, text, or auto: text on a terminal, else json.
+	Format string `yaml:"format" flag:"log-format"`
+}
+
+// Proxies says who is believed about where a request came from.
+type Proxies struct {
+	// Addresses or prefixes of the proxies, such as 10.0.0.0/8. Nobody else's
+	// forwarding headers are looked at.
+	Trusted []netip.Prefix `yaml:"trusted"`
+	// What they write: x-forwarded-for (with -proto and -host), or forwarded (RFC
+	// 7239). The other one is ignored, since they pass it on as the client sent it.
+	Header string `yaml:"header"`
+}
+
+// Tracing configures OpenTelemetry traces.
+type Tracing struct {
+	// OTLP/HTTP endpoint, such as http://collector:4318. When empty,
+	// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT; without
+	// either there is no tracing. Other OTEL_EXPORTER_OTLP_* variables apply too.
+	Endpoint string `yaml:"endpoint"`
+	// The part of requests to trace, from 0 to 1, where the caller has not decided.
+	Sample float64 `yaml:"sample"`
+}
+
+// Metrics configures /metrics.
+type Metrics struct {
+	// Clients that may read /metrics on the addresses of listen. Others get a 404.
+	Allow []netip.Prefix `yaml:"allow"`
+	// An address, host:port, that serves /metrics alone, in plain HTTP and to
+	// everybody who reaches it. When empty, there is none.
+	Listen string `yaml:"listen"`
+}
+
+// Default returns the settings that hold when nothing is said.
+func Default() Config {
+	return Config{
+		Data:     "sekisho-data",
+		Listen:   []string{"127.0.0.1:5000"},
+		Region:   "us-east-1",
+		Database: Database{Connections: 8},
+		Blobs:    Blobs{S3: S3{Region: "us-east-1", RedirectExpiry: 15 * time.Minute}},
+		GC: GC{
+			Interval: time.Hour,
+			Grace:    24 * time.Hour,
+			Uploads:  24 * time.Hour,
+		},
+		Limits: Limits{
+			Header:    10 * time.Second,
+			KeepAlive: 2 * time.Minute,
+			Idle:      time.Minute,
+			MinRate:   1 << 10,
+			Layer:     52_000 << 20, // ECR's quota
+			Uploads:   10_000,
+			Cache:     16 << 20,
+		},
+		Audit:         Audit{Retention: 90 * 24 * time.Hour},
+		Log:           Log{Level: slog.LevelInfo, Format: "auto"},
+		Proxies:       Proxies{Header: "x-forwarded-for"},
+		Tracing:       Tracing{Sample: 1},
+		Metrics:       Metrics{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}},
+		ShutdownGrace: 30 * time.Second,
+	}
+}

@@ -1,0 +1,199 @@
+package config
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// derive fills what follows from other settings.
+func (l *loader) derive() {
+	c := &l.Config
+	if c.Data == "" {
+		return // validate refuses it
+	}
+	if abs, err := filepath.Abs(c.Data); err == nil {
+		c.Data = abs
+	}
+	if c.Database.URL.IsZero() {
+		c.Database.URL = NewSecret("sqlite:" + filepath.Join(c.Data, "meta.db"))
+	}
+	if c.Blobs.URL == "" {
+		c.Blobs.URL = "file:" + c.Data
+	}
+}
+
+var (
+	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+	// What botocore takes for a region, in lower case: a host name's label, not all digits.
+	regionForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	domainForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+	allDigits  = regexp.MustCompile(`^[0-9]+$`)
+	bucketForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+)
+
+// validate refuses what could not work, as far as that shows without opening anything
+// but the files of certificates.
+func (l *loader) validate() {
+	c := &l.Config
+	l.check("data", c.Data != "", "name the folder to keep everything in")
+
+	l.check("listen", len(c.Listen) > 0, "name at least one address, such as 127.0.0.1:5000")
+	for _, addr := range c.Listen {
+		l.check("listen", isListenAddr(addr), "%q is not host:port, such as 127.0.0.1:5000 or :443", addr)
+	}
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		ok := err == nil && isWebURL(u) && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.User == nil && u.Fragment == ""
+		l.check("public_url", ok, "%q is not scheme and host alone, such as https://registry.example.com", c.PublicURL)
+		c.PublicURL = strings.TrimRight(c.PublicURL, "/")
+	}
+	l.check("region", regionForm.MatchString(c.Region) && !allDigits.MatchString(c.Region),
+		"%q is not a region's name: lower-case letters, digits and hyphens, such as eu-west-1", c.Region)
+	l.check("account", c.Account == "" || accountForm.MatchString(c.Account), "%q is not 12 digits", c.Account)
+	l.check("domain", c.Domain == "" || len(c.Domain) <= 190 && domainForm.MatchString(c.Domain),
+		"%q is not a domain in lower case, such as example.com", c.Domain)
+
+	switch {
+	case c.TLS.Cert == "" && c.TLS.Key != "":
+		l.check("tls.cert", false, "missing: tls.key alone serves nothing")
+	case c.TLS.Cert != "" && c.TLS.Key == "":
+		l.check("tls.key", false, "missing: name the file with the key of tls.cert")
+	}
+	for key, file := range map[string]string{"tls.cert": c.TLS.Cert, "tls.key": c.TLS.Key} {
+		if file != "" {
+			l.checkErr(key, readable(file))
+		}
+	}
+
+	l.database()
+	l.blobs()
+	if !c.MasterKey.IsZero() {
+		_, err := c.DecodeMasterKey()
+		l.checkErr("master_key", err)
+	}
+
+	l.check("gc.grace", c.GC.Grace > 0, "must be more than 0: it is what protects a push that is still running")
+	l.check("gc.uploads", c.GC.Uploads > 0, "must be more than 0")
+	for key, d := range map[string]bool{"header": c.Limits.Header > 0, "keep_alive": c.Limits.KeepAlive > 0, "idle": c.Limits.Idle > 0,
+		"layer": c.Limits.Layer > 0, "uploads": c.Limits.Uploads > 0} {
+		l.check("limits."+key, d, "must be more than 0")
+	}
+	l.check("log.format", slices.Contains([]string{"auto", "json", "text"}, c.Log.Format), "%q is none of auto, json, text", c.Log.Format)
+	l.check("proxies.header", slices.Contains([]string{"x-forwarded-for", "forwarded"}, c.Proxies.Header),
+		"%q is none of x-forwarded-for, forwarded", c.Proxies.Header)
+	if c.Tracing.Endpoint != "" {
+		u, err := url.Parse(c.Tracing.Endpoint)
+		l.check("tracing.endpoint", err == nil && isWebURL(u), "%q is not a URL, such as http://collector:4318", c.Tracing.Endpoint)
+	}
+	l.check("tracing.sample", c.Tracing.Sample >= 0 && c.Tracing.Sample <= 1, "%v is not between 0 and 1", c.Tracing.Sample)
+	l.check("metrics.listen", c.Metrics.Listen == "" || isListenAddr(c.Metrics.Listen), "%q is not host:port, such as 127.0.0.1:9090", c.Metrics.Listen)
+
+	slices.SortStableFunc(l.problems, func(a, b Problem) int { return l.index(a.Key) - l.index(b.Key) })
+}
+
+func (l *loader) database() {
+	c := &l.Config
+	scheme, rest, _ := strings.Cut(c.Database.URL.Reveal(), ":")
+	switch scheme {
+	case "sqlite":
+		l.check("database.url", rest != "", "name a file, as in sqlite:/var/lib/sekisho/meta.db")
+	case "postgres", "postgresql":
+		l.check("master_key", !c.MasterKey.IsZero(),
+			"missing: nodes that share a database need the same key. Make one with `openssl rand -hex 32` and give it to each, or name its file in master_key_file")
+	default: // the rest may hold a password
+		l.check("database.url", false, "it begins with neither sqlite: nor postgres://")
+	}
+	l.check("database.connections", c.Database.Connections > 0, "must be more than 0")
+}
+
+func (l *loader) blobs() {
+	b := &l.Config.Blobs
+	if folder, ok := strings.CutPrefix(b.URL, "file:"); ok {
+		l.check("blobs.url", folder != "", "name a folder, as in file:/var/lib/sekisho")
+		for key, unset := range map[string]bool{"endpoint": b.S3.Endpoint == "", "access_key_id": b.S3.AccessKeyID == "",
+			"secret_access_key": b.S3.SecretAccessKey.IsZero(), "redirect": !b.S3.Redirect} {
+			l.check("blobs.s3."+key, unset, "has no effect with files: set blobs.url to s3://bucket, or remove it")
+		}
+		return
+	}
+	u, err := url.Parse(b.URL)
+	if err != nil || u.Scheme != "s3" {
+		l.check("blobs.url", false, "%q begins with neither file: nor s3://", b.URL)
+		return
+	}
+	l.check("blobs.url", bucketForm.MatchString(u.Host) && u.User == nil && u.RawQuery == "" && u.Fragment == "",
+		"%q is not s3://bucket or s3://bucket/prefix", b.URL)
+	if b.S3.Endpoint != "" {
+		u, err := url.Parse(b.S3.Endpoint)
+		l.check("blobs.s3.endpoint", err == nil && isWebURL(u), "%q is not a URL, such as https://minio.example.com:9000", b.S3.Endpoint)
+	}
+	l.check("blobs.s3.region", b.S3.Region != "", "name the bucket's region; servers other than AWS take any")
+	switch {
+	case b.S3.AccessKeyID != "" && b.S3.SecretAccessKey.IsZero():
+		l.check("blobs.s3.secret_access_key", false, "missing: blobs.s3.access_key_id needs it")
+	case b.S3.AccessKeyID == "" && !b.S3.SecretAccessKey.IsZero():
+		l.check("blobs.s3.access_key_id", false, "missing: blobs.s3.secret_access_key needs it")
+	}
+	l.check("blobs.s3.redirect_expiry", b.S3.RedirectExpiry > 0, "must be more than 0")
+}
+
+// DecodeMasterKey returns the 32 bytes of MasterKey, nil when there is none.
+func (c *Config) DecodeMasterKey() ([]byte, error) {
+	text := strings.TrimSpace(c.MasterKey.Reveal())
+	if text == "" {
+		return nil, nil
+	}
+	for _, decode := range []func(string) ([]byte, error){
+		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,
+	} {
+		if key, err := decode(text); err == nil && len(key) == 32 {
+			return key, nil
+		}
+	}
+	return nil, errors.New("it is not 32 bytes in hex or base64: make one with `openssl rand -hex 32`")
+}
+
+func (l *loader) check(key string, ok bool, format string, args ...any) {
+	if !ok {
+		l.problem(l.origins[key], key, format, args...)
+	}
+}
+
+func (l *loader) checkErr(key string, err error) {
+	if err != nil {
+		l.check(key, false, "%v", err)
+	}
+}
+
+// index is the place of a key in the manual.
+func (l *loader) index(key string) int {
+	return slices.IndexFunc(l.fields, func(f *field) bool { return f.key == key })
+}
+
+func isListenAddr(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil && !strings.ContainsAny(host, "/ ")
+}
+
+func isWebURL(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" }
+
+func readable(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
