@@ -1,0 +1,98 @@
+package iam
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// maxBasic bounds the encoded user name and password.
+const maxBasic = 4 << 10
+
+// Authenticate returns the principal of an Authorization header of the form
+// "Basic <base64 of user:password>", in which user and password are
+// [TokenUser] and a token, or an access key id and its secret. from is the
+// client's address, for throttling; an invalid one is not throttled.
+//
+// Errors: [ErrInvalidCredentials], [ErrTokenExpired], [ErrThrottled].
+//
+// It is the way of every request of docker and its like: a credential that was
+// good a moment ago costs one hash and one look-up, and allocates nothing.
+func (s *Service) Authenticate(ctx context.Context, authorization string, from netip.Addr) (*Principal, error) {
+	const scheme = "Basic "
+	if len(authorization) > maxBasic || len(authorization) < len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {
+		return nil, ErrInvalidCredentials
+	}
+	encoded := strings.TrimLeft(authorization[len(scheme):], " ")
+	hash := s.good.hash(encoded)
+	now := s.now()
+	if c := s.good.get(hash); c != nil {
+		if s.keys.fresh(c.key, now) && (c.expires.IsZero() || now.Before(c.expires)) {
+			return c.principal, nil
+		}
+		s.good.remove(hash, c)
+	}
+	refused, clears := s.bad.has(hash, now)
+	if refused {
+		return nil, ErrInvalidCredentials
+	}
+	c, err := s.checkBasic(ctx, encoded, now, from)
+	switch {
+	case err == nil:
+		s.good.put(hash, c)
+		return c.principal, nil
+	case errors.Is(err, ErrInvalidCredentials):
+		s.bad.put(hash, now, clears)
+	}
+	return nil, err
+}
+
+// checkBasic verifies a credential that no cache knows.
+func (s *Service) checkBasic(ctx context.Context, encoded string, now time.Time, from netip.Addr) (*credential, error) {
+	decoded, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, ErrInvalidCredentials
+	}
+	user, password, ok := strings.Cut(string(decoded), ":")
+	if !ok {
+		return nil, ErrInvalidCredentials
+	}
+	if user == TokenUser {
+		return s.checkToken(ctx, password, now, from)
+	}
+	key, err := s.usableKey(ctx, user, from)
+	if errors.Is(err, ErrUnknownKey) {
+		return nil, ErrInvalidCredentials
+	}
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare([]byte(password), []byte(key.secret)) != 1 {
+		return nil, ErrInvalidCredentials
+	}
+	return &credential{principal: &key.principal, key: key}, nil
+}
+
+func (s *Service) checkToken(ctx context.Context, password string, now time.Time, from netip.Addr) (*credential, error) {
+	t, ok := parseToken(s.tokenKey, password)
+	if !ok {
+		return nil, ErrInvalidCredentials
+	}
+	if !now.Before(t.expires) {
+		return nil, ErrTokenExpired
+	}
+	key, err := s.usableKey(ctx, t.keyID, from)
+	if errors.Is(err, ErrUnknownKey) {
+		return nil, ErrInvalidCredentials
+	}
+	if err != nil {
+		return nil, err
+	}
+	principal := key.principal
+	principal.TokenIssued = t.issued
+	return &credential{principal: &principal, key: key, expires: t.expires}, nil
+}

@@ -1,0 +1,100 @@
+package iam
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// TestCachesAreBounded fills each cache beyond its limit.
+func TestCachesAreBounded(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	hash := func(i int) (h credentialHash) {
+		binary.BigEndian.PutUint64(h[:], uint64(i))
+		return h
+	}
+
+	var good credentialCache
+	good.init()
+	for i := range 2 * maxCredentials {
+		good.put(hash(i), &credential{}) // all in one shard
+	}
+	if n := len(good.shards[0].known); n != maxCredentials {
+		t.Errorf("%d credentials, want %d", n, maxCredentials)
+	}
+
+	bad := rejectCache{until: map[credentialHash]time.Time{}}
+	for i := range 2 * maxRejects {
+		bad.put(hash(i), now, 0)
+	}
+	if n := len(bad.until); n != maxRejects {
+		t.Errorf("%d rejects, want %d", n, maxRejects)
+	}
+	later := now.Add(rejectFor)
+	bad.put(hash(-1), later, 0)
+	if refused, _ := bad.has(hash(-1), later); len(bad.until) != 1 || !refused {
+		t.Errorf("%d rejects after their time, want 1", len(bad.until))
+	}
+	bad.clear()
+	bad.put(hash(-2), later, 0)
+	if len(bad.until) != 0 {
+		t.Error("kept what was found before clear")
+	}
+
+	slow := throttle{next: map[throttleKey]time.Time{}}
+	for i := range 2 * maxThrottled {
+		slow.spend(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), now)
+	}
+	if n := len(slow.next); n > maxThrottled {
+		t.Errorf("%d addresses, want at most %d", n, maxThrottled)
+	}
+
+	keys := keyCache{known: map[string]*liveKey{}, load: func(context.Context, string) (*liveKey, error) { return new(liveKey), nil }}
+	for i := range 2 * maxKeys {
+		if _, err := keys.fetch(t.Context(), fmt.Sprint(i), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(keys.known); n != maxKeys {
+		t.Errorf("%d keys, want %d", n, maxKeys)
+	}
+}
+
+func TestThrottleKey(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		same bool
+	}{
+		{"192.0.2.1", "192.0.2.1", true},
+		{"192.0.2.1", "::ffff:192.0.2.1", true},
+		{"192.0.2.1", "192.0.2.2", false},
+		{"2001:db8::1", "2001:db8::ffff:1", true},
+		{"2001:db8::1", "2001:db8:0:1::1", false},
+		{"fe80::1%a", "fe80::2%b", true},
+	} {
+		a, okA := throttleKeyOf(netip.MustParseAddr(tt.a))
+		b, okB := throttleKeyOf(netip.MustParseAddr(tt.b))
+		if !okA || !okB || (a == b) != tt.same {
+			t.Errorf("%s and %s: %v, %v", tt.a, tt.b, a, b)
+		}
+	}
+}
+
+// TestReloadDuringChange checks that what was read before a key changed is not kept.
+func TestReloadDuringChange(t *testing.T) {
+	keys := keyCache{known: map[string]*liveKey{}}
+	keys.load = func(_ context.Context, id string) (*liveKey, error) {
+		keys.forget(id) // as if deactivated after it was read
+		return new(liveKey), nil
+	}
+	k, err := keys.fetch(t.Context(), "AKIA", time.Unix(1e9, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys.fresh(k, time.Unix(1e9, 0)) || len(keys.known) != 0 {
+		t.Error("kept")
+	}
+}

@@ -1,0 +1,181 @@
+package iam
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/sekisho/sekisho/internal/meta"
+)
+
+const (
+	keyIDPrefix = "AKIA"
+	maxKeyID    = 128
+)
+
+// validKeyID reports whether an id can be one of ours. It keeps nonsense from the database.
+func validKeyID(id string) bool {
+	return strings.HasPrefix(id, keyIDPrefix) && len(id) <= maxKeyID && !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+	})
+}
+
+func (s *Service) newKey(account, principal string) *AccessKey {
+	return &AccessKey{
+		ID:      randomKeyID(),
+		Account: account,
+		ARN:     principal,
+		Status:  KeyActive,
+		Created: s.now().UTC().Truncate(time.Microsecond),
+		Secret:  NewSecret(randomSecret()),
+	}
+}
+
+func (s *Service) insertKey(ctx context.Context, tx *meta.Tx, k *AccessKey) error {
+	_, err := tx.Exec(ctx, `INSERT INTO access_keys (id, account, principal, status, secret, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		k.ID, k.Account, k.ARN, string(k.Status), s.secrets.seal(k.ID, k.Secret.Reveal()), k.Created.UnixMicro())
+	return err
+}
+
+// CreateRootKey creates an access key of an account's root principal. Only the
+// answer has its secret. Errors: [ErrUnknownAccount].
+func (s *Service) CreateRootKey(ctx context.Context, account string) (*AccessKey, error) {
+	k := s.newKey(account, RootARN(account))
+	err := s.db.Update(ctx, func(tx *meta.Tx) error { return s.insertKey(ctx, tx, k) })
+	if meta.IsForeignKey(err) {
+		err = ErrUnknownAccount
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create access key for account %q: %w", account, err)
+	}
+	s.changed(k.ID)
+	return k, nil
+}
+
+// Keys returns an account's access keys, without secrets, by id.
+func (s *Service) Keys(ctx context.Context, account string) ([]AccessKey, error) {
+	rows, err := s.db.Query(ctx, `SELECT id, principal, status, created_at FROM access_keys WHERE account = $1 ORDER BY id`, account)
+	if err != nil {
+		return nil, fmt.Errorf("list access keys of account %s: %w", account, err)
+	}
+	defer rows.Close()
+	var keys []AccessKey
+	for rows.Next() {
+		k := AccessKey{Account: account}
+		var created int64
+		if err := rows.Scan(&k.ID, &k.ARN, &k.Status, &created); err != nil {
+			return nil, fmt.Errorf("list access keys of account %s: %w", account, err)
+		}
+		k.Created = time.UnixMicro(created).UTC()
+		keys = append(keys, k)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list access keys of account %s: %w", account, err)
+	}
+	return keys, nil
+}
+
+// SetKeyStatus activates or deactivates a key. While it is inactive neither the
+// key nor the tokens issued to it work. Errors: [ErrUnknownKey].
+func (s *Service) SetKeyStatus(ctx context.Context, account, id string, status KeyStatus) error {
+	if status != KeyActive && status != KeyInactive {
+		return fmt.Errorf("status %q of access key is neither %s nor %s", status, KeyActive, KeyInactive)
+	}
+	err := s.updateKey(ctx, id, `UPDATE access_keys SET status = $1 WHERE account = $2 AND id = $3`, string(status), account, id)
+	if err != nil {
+		return fmt.Errorf("set status of access key %q: %w", id, err)
+	}
+	return nil
+}
+
+// DeleteKey deletes a key, and with it the tokens issued to it. Errors: [ErrUnknownKey].
+func (s *Service) DeleteKey(ctx context.Context, account, id string) error {
+	err := s.updateKey(ctx, id, `DELETE FROM access_keys WHERE account = $1 AND id = $2`, account, id)
+	if err != nil {
+		return fmt.Errorf("delete access key %q: %w", id, err)
+	}
+	return nil
+}
+
+func (s *Service) updateKey(ctx context.Context, id, statement string, args ...any) error {
+	err := s.db.Update(ctx, func(tx *meta.Tx) error {
+		res, err := tx.Exec(ctx, statement, args...)
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		if err == nil && n == 0 {
+			err = ErrUnknownKey
+		}
+		return err
+	})
+	s.changed(id) // whatever became of it: after an error the outcome can be unknown
+	return err
+}
+
+// changed makes the caches forget what they know of a key.
+func (s *Service) changed(id string) {
+	s.keys.forget(id)
+	s.bad.clear()
+}
+
+// Secret returns the secret of a usable access key and the principal that it acts
+// as, for the verification of signatures. from is the client's address, for
+// throttling. Errors: [ErrUnknownKey], [ErrThrottled].
+func (s *Service) Secret(ctx context.Context, id string, from netip.Addr) (Secret, *Principal, error) {
+	k, err := s.usableKey(ctx, id, from)
+	if err != nil {
+		return Secret{}, nil, err
+	}
+	return NewSecret(k.secret), &k.principal, nil
+}
+
+// usableKey returns an active key. Looking for one that is not there costs the
+// client at from some of its allowance.
+func (s *Service) usableKey(ctx context.Context, id string, from netip.Addr) (*liveKey, error) {
+	if !validKeyID(id) {
+		return nil, ErrUnknownKey
+	}
+	now := s.now()
+	if k, fresh := s.keys.get(id, now); fresh {
+		return k, nil
+	}
+	if !s.throttle.allows(from, now) {
+		return nil, ErrThrottled
+	}
+	k, err := s.keys.fetch(ctx, id, now)
+	if errors.Is(err, ErrUnknownKey) {
+		s.throttle.spend(from, now)
+	}
+	return k, err
+}
+
+// loadKey reads a key. One that is not active is as good as none.
+func (s *Service) loadKey(ctx context.Context, id string) (*liveKey, error) {
+	var principal Principal
+	var status KeyStatus
+	var sealed []byte
+	err := s.db.QueryRow(ctx, `SELECT account, principal, status, secret FROM access_keys WHERE id = $1`, id).
+		Scan(&principal.Account, &principal.ARN, &status, &sealed)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, ErrUnknownKey
+	case err != nil:
+		return nil, fmt.Errorf("read access key %s: %w", id, err)
+	case status != KeyActive:
+		return nil, ErrUnknownKey
+	}
+	secret, err := s.secrets.open(id, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("read access key %s: %w", id, err)
+	}
+	principal.AccessKeyID = id
+	if principal.ARN == RootARN(principal.Account) {
+		principal.Type = Root
+	}
+	return &liveKey{principal: principal, secret: secret}, nil
+}

@@ -1,0 +1,136 @@
+package iam
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sekisho/sekisho/internal/meta"
+)
+
+// Service keeps accounts and access keys and authenticates credentials against
+// them. It is safe for concurrent use. On PostgreSQL many nodes share the keys:
+// one that is deactivated or deleted elsewhere stops working here within
+// [RecheckAfter]; on SQLite, which one process has for itself, at once.
+type Service struct {
+	db       *meta.DB
+	now      func() time.Time
+	secrets  *sealer
+	tokenKey []byte
+
+	keys     keyCache
+	good     credentialCache
+	bad      rejectCache
+	throttle throttle
+}
+
+// New returns a Service over db. The master key has [MasterKeySize] bytes and is
+// the same on every node and for as long as the database lives.
+func New(db *meta.DB, master []byte, now func() time.Time) (*Service, error) {
+	if len(master) != MasterKeySize {
+		return nil, fmt.Errorf("master key has %d bytes, it must have %d", len(master), MasterKeySize)
+	}
+	secretKey, err := derive(master, purposeSecrets)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{db: db, now: now}
+	if s.secrets, err = newSealer(secretKey); err != nil {
+		return nil, err
+	}
+	if s.tokenKey, err = derive(master, purposeTokens); err != nil {
+		return nil, err
+	}
+	if db.Dialect() == meta.PostgreSQL {
+		s.keys.recheck = RecheckAfter
+	}
+	s.keys.load = s.loadKey
+	s.keys.known = make(map[string]*liveKey)
+	s.good.init()
+	s.bad.until = make(map[credentialHash]time.Time)
+	s.throttle.next = make(map[throttleKey]time.Time)
+	_, _ = rand.Read(s.good.hashKey[:]) // never fails
+	return s, nil
+}
+
+// Bootstrap makes sure that an account exists. When it has to create it, it also
+// creates and returns a root access key; else the key is nil. It fails if the
+// master key is not the one that the account's keys were made with.
+func (s *Service) Bootstrap(ctx context.Context, account string) (*Account, *AccessKey, error) {
+	if !validAccount(account) {
+		return nil, nil, fmt.Errorf("account %q is not 12 digits", account)
+	}
+	// Usually it is there, and a start writes nothing.
+	a, err := s.Account(ctx, account)
+	if err == nil {
+		return a, nil, s.checkMasterKey(ctx, account)
+	}
+	if !errors.Is(err, ErrUnknownAccount) {
+		return nil, nil, err
+	}
+	fresh := &Account{ID: account, Created: s.now().UTC().Truncate(time.Microsecond)}
+	key := s.newKey(account, RootARN(account))
+	existed := false
+	err = s.db.Update(ctx, func(tx *meta.Tx) error {
+		res, err := tx.Exec(ctx, `INSERT INTO accounts (id, created_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`, account, fresh.Created.UnixMicro())
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if existed = n == 0; existed {
+			return nil // and not an error, which could overtake the commit it is due to
+		}
+		return s.insertKey(ctx, tx, key)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("create account %s: %w", account, err)
+	}
+	if existed { // another node was quicker
+		a, err := s.Account(ctx, account)
+		return a, nil, err
+	}
+	s.changed(key.ID)
+	return fresh, key, nil
+}
+
+// Account returns an account, or [ErrUnknownAccount].
+func (s *Service) Account(ctx context.Context, id string) (*Account, error) {
+	var created int64
+	err := s.db.QueryRow(ctx, `SELECT created_at FROM accounts WHERE id = $1`, id).Scan(&created)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("account %q: %w", id, ErrUnknownAccount)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read account %s: %w", id, err)
+	}
+	return &Account{ID: id, Created: time.UnixMicro(created).UTC()}, nil
+}
+
+// checkMasterKey tries the master key on one of the account's keys, so that a
+// wrong one is noticed at the start and not at the first sign-in.
+func (s *Service) checkMasterKey(ctx context.Context, account string) error {
+	var id string
+	var sealed []byte
+	err := s.db.QueryRow(ctx, `SELECT id, secret FROM access_keys WHERE account = $1 ORDER BY id LIMIT 1`, account).Scan(&id, &sealed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err == nil {
+		_, err = s.secrets.open(id, sealed)
+	}
+	if err != nil {
+		return fmt.Errorf("check master key with access key of account %s: %w", account, err)
+	}
+	return nil
+}
+
+func validAccount(id string) bool {
+	return len(id) == 12 && strings.Trim(id, "0123456789") == ""
+}
