@@ -14,7 +14,6 @@ import (
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
-	"modernc.org/sqlite"
 )
 
 // The migrations, written once for both dialects and rendered by render. A migration that has been released is never
@@ -23,19 +22,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrateSQLite brings the file at path up to date.
-func migrateSQLite(ctx context.Context, path string, log *slog.Logger) error {
-	dsn, err := sqliteDSN(path)
-	if err != nil {
-		return err
-	}
-	connector, err := sqlite.NewConnector(dsn)
-	if err != nil {
-		return fmt.Errorf("sqlite connector: %w", err)
-	}
-	db := sql.OpenDB(connector)
-	defer db.Close()
-	db.SetMaxOpenConns(1)
+// migrateSQLite brings the database up to date.
+func migrateSQLite(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 	return migrate(ctx, db, SQLite, `SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'`, log)
 }
 

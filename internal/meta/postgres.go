@@ -13,7 +13,7 @@ import (
 )
 
 // maxAttempts bounds how often an update on PostgreSQL runs when it loses against others.
-const maxAttempts = 8
+const maxAttempts = 10
 
 func openPostgreSQL(ctx context.Context, dsn string, o Options) (*DB, error) {
 	cfg, err := pgx.ParseConfig(dsn)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 
 	"modernc.org/sqlite"
 )
@@ -49,8 +50,7 @@ type sqliteConn struct {
 	// broken is the error of a statement after which the transaction may be gone (see endsTransaction). While it
 	// is set nothing but ROLLBACK runs, because it would be committed at once. The writer clears it.
 	broken error
-	// openRows counts the results that have not been closed.
-	openRows int
+	open   []*sqliteRows // not closed yet
 }
 
 type sqliteStmt struct {
@@ -136,8 +136,9 @@ func (c *sqliteConn) QueryContext(ctx context.Context, q string, args []driver.N
 		return nil, c.check(err)
 	}
 	st.inUse = true
-	c.openRows++
-	return &sqliteRows{Rows: rows, conn: c, stmt: st}, nil
+	r := &sqliteRows{Rows: rows, conn: c, stmt: st}
+	c.open = append(c.open, r)
+	return r, nil
 }
 
 // check notes an error after which the transaction may be gone.
@@ -175,11 +176,24 @@ func (r *sqliteRows) Next(dest []driver.Value) error {
 }
 
 func (r *sqliteRows) Close() error {
+	i := slices.Index(r.conn.open, r)
+	if i < 0 {
+		return nil // closeRows was first
+	}
+	r.conn.open = slices.Delete(r.conn.open, i, i+1)
 	err := r.Rows.Close()
 	r.stmt.inUse = false
-	r.conn.openRows--
 	if r.stmt.oneShot {
 		r.stmt.Close()
 	}
 	return r.conn.check(err)
+}
+
+// closeRows closes what has been left open and reports whether there was any.
+func (c *sqliteConn) closeRows() (any bool) {
+	for len(c.open) > 0 {
+		c.open[0].Close()
+		any = true
+	}
+	return any
 }

@@ -29,7 +29,8 @@ func (tx *Tx) Exec(ctx context.Context, q string, args ...any) (sql.Result, erro
 	return tx.q.ExecContext(tx.context(ctx), q, args...)
 }
 
-// Query runs a statement that returns rows, which must be closed before fn returns.
+// Query runs a statement that returns rows, which must be closed before the next statement: a connection to PostgreSQL
+// does one thing at a time.
 func (tx *Tx) Query(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
 	return tx.q.QueryContext(tx.context(ctx), q, args...)
 }

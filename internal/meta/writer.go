@@ -141,13 +141,13 @@ func (w *writer) run(u *update) {
 	err = errFnExited // stays if fn ends the goroutine
 	defer func() { w.settle(u, first, err) }()
 	err = u.call(w.conn)
-	if err == nil && w.raw.openRows > 0 {
-		err = errOpenRows
-	}
 }
 
 // settle keeps or undoes what u did, err being the outcome of its function.
 func (w *writer) settle(u *update, first bool, err error) {
+	if w.raw.closeRows() && err == nil {
+		err = errOpenRows
+	}
 	if w.raw.broken != nil {
 		// SQLite may have rolled back everything, even if fn paid no heed to the error.
 		if err == nil {

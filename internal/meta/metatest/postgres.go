@@ -122,6 +122,7 @@ full_page_writes = off
 max_wal_senders = 0
 wal_level = minimal
 autovacuum_naptime = 1h
+deadlock_timeout = 50ms
 `)
 	if err := errors.Join(err, conf.Close()); err != nil {
 		return err
