@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/sekisho/sekisho/internal/app"
+)
+
+func newServe(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the registry",
+		Long: `Serve the registry until interrupted.
+
+The first start makes the data folder, the default account and its root access
+key. sekisho env prints that key for the AWS clients, sekisho login hands it to
+docker.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(c, cmd) },
+	}
+}
+
+func serve(c *cli, cmd *cobra.Command) error {
+	loaded, err := c.config()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: loaded.Config.Log.Level}))
+	in, err := app.Open(cmd.Context(), &loaded.Config, log, app.Serve)
+	if err != nil {
+		return err
+	}
+	if in.NewKey != nil {
+		announceKey(cmd.ErrOrStderr(), in)
+	}
+	err = in.Run(cmd.Context(), func(addrs []string) {
+		log.Info("serving", "addresses", addrs, "account", in.Account, "region", loaded.Config.Region)
+	})
+	if cerr := in.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// announceKey shows the secret of the new root access key once, to a person; a log gets only the place where it is kept.
+func announceKey(w io.Writer, in *app.Instance) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nThis is the first start. Account %s was created with the root access key\n\n  id      %s\n", in.Account, in.NewKey.ID)
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintf(&b, "  secret  %s\n", in.NewKey.Secret.Reveal())
+	}
+	fmt.Fprintf(&b, "\nIt is kept in %s, readable by you alone.\nFor AWS clients: eval \"$(sekisho env --data %s)\"\n\n", in.RootKeyFile(), in.Config.Data)
+	io.WriteString(w, b.String())
+}

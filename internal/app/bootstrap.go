@@ -1,0 +1,113 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/sekisho/sekisho/internal/iam"
+)
+
+// RootKey is the file that keeps the root access key for sekisho env.
+type RootKey struct {
+	Account         string `json:"account"`
+	AccessKeyID     string `json:"accessKeyId"`
+	SecretAccessKey string `json:"secretAccessKey"`
+}
+
+// bootstrap finds the default account, or makes it and its root access key.
+func (in *Instance) bootstrap(ctx context.Context, mode Mode) error {
+	accounts, err := in.IAM.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	in.Account = in.Config.Account
+	switch {
+	case len(accounts) == 0 && mode != Serve:
+		return errors.New("the database has no account yet; start sekisho serve first")
+	case in.Account == "" && len(accounts) > 0:
+		in.Account = accounts[0].ID
+	case in.Account == "":
+		n, err := rand.Int(rand.Reader, big.NewInt(900_000_000_000))
+		if err != nil {
+			return err
+		}
+		in.Account = fmt.Sprintf("%012d", n.Int64()+100_000_000_000)
+	}
+	if mode != Serve {
+		return nil
+	}
+	_, in.NewKey, err = in.IAM.Bootstrap(ctx, in.Account)
+	if err != nil || in.NewKey == nil {
+		return err
+	}
+	text, err := json.MarshalIndent(RootKey{in.Account, in.NewKey.ID, in.NewKey.Secret.Reveal()}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(in.path(rootKeyFile), append(text, '\n'))
+}
+
+// ReadRootKey returns the root access key of the instance: from its file, or, where that was deleted, from the database.
+func (in *Instance) ReadRootKey(ctx context.Context) (*RootKey, error) {
+	text, err := os.ReadFile(in.path(rootKeyFile))
+	if err == nil {
+		var k RootKey
+		if err := json.Unmarshal(text, &k); err != nil {
+			return nil, fmt.Errorf("read %s: %w", in.path(rootKeyFile), err)
+		}
+		return &k, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	keys, err := in.IAM.Keys(ctx, in.Account)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if k.ARN != iam.RootARN(in.Account) || k.Status != iam.KeyActive {
+			continue
+		}
+		secret, _, err := in.IAM.Secret(ctx, k.ID, netip.Addr{})
+		if err != nil {
+			return nil, err
+		}
+		return &RootKey{in.Account, k.ID, secret.Reveal()}, nil
+	}
+	return nil, fmt.Errorf("account %s has no active root access key", in.Account)
+}
+
+// RootKeyFile is where the root access key is kept.
+func (in *Instance) RootKeyFile() string { return in.path(rootKeyFile) }
+
+// URL is where clients on this machine reach the instance: as configured, or the address the server last listened on.
+func (in *Instance) URL() (string, error) {
+	if in.Config.PublicURL != "" {
+		return in.Config.PublicURL, nil
+	}
+	addr := in.Config.Listen[0]
+	if text, err := os.ReadFile(in.path(addressFile)); err == nil {
+		addr, _, _ = strings.Cut(string(text), "\n")
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %w", addr, err)
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	scheme := "http"
+	if in.Config.TLS.Cert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port), nil
+}

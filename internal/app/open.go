@@ -1,0 +1,208 @@
+// Package app is the composition root: it opens what an instance consists of, wires it by hand, runs it and shuts it
+// down. There is no logic here that another package could have.
+package app
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sekisho/sekisho/internal/blob"
+	"github.com/sekisho/sekisho/internal/blob/file"
+	"github.com/sekisho/sekisho/internal/config"
+	"github.com/sekisho/sekisho/internal/durable"
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/registry"
+)
+
+// Files of the data folder.
+const (
+	lockFile      = "lock"
+	masterKeyFile = "master.key"
+	rootKeyFile   = "root-access-key.json"
+	addressFile   = "address"
+)
+
+// Mode says what an instance is opened for.
+type Mode int
+
+const (
+	// Serve is to serve: the data folder is made on the first start, and locked.
+	Serve Mode = iota
+	// Exclusive is to change an instance that nobody serves: the data folder is locked.
+	Exclusive
+	// Shared is to read an instance, or enqueue jobs, beside the server that serves it.
+	Shared
+)
+
+// ErrInUse means that another process has locked the data folder.
+var ErrInUse = errors.New("another sekisho process uses this data folder; stop it first")
+
+// Instance is an open instance.
+type Instance struct {
+	Config  *config.Config
+	Log     *slog.Logger
+	Account string         // the default one
+	NewKey  *iam.AccessKey // the root access key, with its secret, if this start made it
+
+	DB    *meta.DB
+	Blobs blob.Store
+	IAM   *iam.Service
+	Local *registry.Local
+	Judge *registry.Judge
+
+	linkKey []byte
+	now     func() time.Time
+	close   []func() error // in reverse order
+}
+
+// Open opens an instance.
+func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_ *Instance, err error) {
+	in := &Instance{Config: c, Log: log, now: time.Now}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, in.Close())
+		}
+	}()
+	if err := in.openFolder(mode); err != nil {
+		return nil, err
+	}
+	master, err := in.masterKey(mode)
+	if err != nil {
+		return nil, err
+	}
+	if in.DB, err = meta.Open(ctx, c.Database.URL.Reveal(), meta.Options{Logger: log, ReadConns: c.Database.Connections, MaxConns: c.Database.Connections}); err != nil {
+		return nil, err
+	}
+	in.close = append(in.close, in.DB.Close)
+	if in.Blobs, err = openBlobs(c); err != nil {
+		return nil, err
+	}
+	in.close = append(in.close, in.Blobs.Close)
+	if in.IAM, err = iam.New(in.DB, master, in.now); err != nil {
+		return nil, err
+	}
+	if err := in.bootstrap(ctx, mode); err != nil {
+		return nil, err
+	}
+	uploadKey, err := derive(master, "sekisho upload ids")
+	if err != nil {
+		return nil, err
+	}
+	if in.linkKey, err = derive(master, "sekisho download links"); err != nil {
+		return nil, err
+	}
+	in.Local, err = registry.NewLocal(in.DB, in.Blobs, registry.Options{
+		Logger:         log,
+		Now:            in.now,
+		UploadKey:      uploadKey,
+		CacheBytes:     int64(c.Limits.Cache),
+		Grace:          c.GC.Grace,
+		UploadExpiry:   c.GC.Uploads,
+		MaxUploads:     int64(c.Limits.Uploads),
+		MaxBlob:        int64(c.Limits.Layer),
+		Redirect:       c.Blobs.S3.Redirect,
+		RedirectExpiry: c.Blobs.S3.RedirectExpiry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	in.Judge = &registry.Judge{Authorizer: iam.RootOnly{}, Region: c.Region, Note: func(*iam.Caller, string, string, iam.Decision) {}}
+	if in.NewKey != nil && c.CreateOnPush {
+		err = in.Local.PutSettings(ctx, iam.SystemCaller(in.Account, "first-start"), in.Account, registry.Settings{CreateOnPush: true})
+	}
+	return in, err
+}
+
+// Close closes what Open opened.
+func (in *Instance) Close() error {
+	var errs []error
+	for i := len(in.close) - 1; i >= 0; i-- {
+		errs = append(errs, in.close[i]())
+	}
+	in.close = nil
+	return errors.Join(errs...)
+}
+
+func (in *Instance) path(name string) string { return filepath.Join(in.Config.Data, name) }
+
+// openFolder makes or checks the data folder, and locks it unless the mode is Shared.
+func (in *Instance) openFolder(mode Mode) error {
+	if mode == Serve {
+		if err := durable.MkdirAll(durable.OS{}, in.Config.Data, 0o700); err != nil {
+			return fmt.Errorf("make data folder: %w", err)
+		}
+	}
+	info, err := os.Stat(in.Config.Data)
+	if err != nil {
+		return fmt.Errorf("open data folder: %w; name it with --data, or start sekisho serve to make one", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("data %s is not a folder", in.Config.Data)
+	}
+	if mode == Shared {
+		return nil
+	}
+	unlock, err := lock(in.path(lockFile))
+	if err != nil {
+		return err
+	}
+	in.close = append(in.close, unlock)
+	return nil
+}
+
+// masterKey returns the configured master key, or the one in the data folder, which the first start makes.
+func (in *Instance) masterKey(mode Mode) ([]byte, error) {
+	if key, err := in.Config.DecodeMasterKey(); err != nil || key != nil {
+		return key, err
+	}
+	text, err := os.ReadFile(in.path(masterKeyFile))
+	if errors.Is(err, fs.ErrNotExist) && mode == Serve {
+		key := make([]byte, iam.MasterKeySize)
+		if _, err := rand.Read(key); err != nil {
+			return nil, err
+		}
+		return key, writeFile(in.path(masterKeyFile), []byte(hex.EncodeToString(key)+"\n"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read master key: %w", err)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != iam.MasterKeySize {
+		return nil, fmt.Errorf("%s must hold %d bytes in hexadecimal; restore it from a backup", in.path(masterKeyFile), iam.MasterKeySize)
+	}
+	return key, nil
+}
+
+func writeFile(name string, data []byte) error {
+	if err := durable.WriteFile(durable.OS{}, name, data, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+func derive(master []byte, purpose string) ([]byte, error) {
+	return hkdf.Key(sha256.New, master, nil, purpose, 32)
+}
+
+func openBlobs(c *config.Config) (blob.Store, error) {
+	scheme, rest, _ := strings.Cut(c.Blobs.URL, ":")
+	switch scheme {
+	case "file":
+		return file.Open(durable.OS{}, rest)
+	case "s3":
+		return openS3(c, strings.TrimPrefix(rest, "//"))
+	}
+	return nil, fmt.Errorf("blobs.url: %s is neither file:<folder> nor s3://<bucket>", c.Blobs.URL)
+}
