@@ -113,6 +113,29 @@ func (s *Service) Account(ctx context.Context, id string) (*Account, error) {
 	return &Account{ID: id, Created: time.UnixMicro(created).UTC()}, nil
 }
 
+// Accounts returns all accounts, the oldest first.
+func (s *Service) Accounts(ctx context.Context) ([]Account, error) {
+	rows, err := s.db.Query(ctx, `SELECT id, created_at FROM accounts ORDER BY created_at, id`)
+	if err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	defer rows.Close()
+	var accounts []Account
+	for rows.Next() {
+		var a Account
+		var created int64
+		if err := rows.Scan(&a.ID, &created); err != nil {
+			return nil, fmt.Errorf("list accounts: %w", err)
+		}
+		a.Created = time.UnixMicro(created).UTC()
+		accounts = append(accounts, a)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	return accounts, nil
+}
+
 // checkMasterKey tries the master key on one of the account's keys, so that a
 // wrong one is noticed at the start and not at the first sign-in.
 func (s *Service) checkMasterKey(ctx context.Context, account string) error {

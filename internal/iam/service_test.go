@@ -91,6 +91,14 @@ func TestBootstrap(t *testing.T) {
 		if diff := cmp.Diff(want, p); diff != "" {
 			t.Errorf("principal (-want +got):\n%s", diff)
 		}
+		clk.advance(-time.Hour)
+		if _, _, err := s.Bootstrap(t.Context(), "999988887777"); err != nil {
+			t.Error(err)
+		}
+		all, err := s.Accounts(t.Context())
+		if err != nil || len(all) != 2 || all[0].ID != "999988887777" || all[1].ID != account {
+			t.Errorf("accounts %v, %v", all, err)
+		}
 		if _, err := s.Account(t.Context(), "999999999999"); !errors.Is(err, iam.ErrUnknownAccount) {
 			t.Errorf("unknown account: %v", err)
 		}
