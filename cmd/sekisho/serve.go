@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sekisho/sekisho/internal/app"
+	"github.com/sekisho/sekisho/internal/observe/logs"
 )
 
 func newServe(c *cli) *cobra.Command {
@@ -32,15 +32,16 @@ func serve(c *cli, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: loaded.Config.Log.Level}))
-	in, err := app.Open(cmd.Context(), &loaded.Config, log, app.Serve)
+	log := logs.New(cmd.ErrOrStderr(), logs.Options{Level: loaded.Config.Log.Level, Format: loaded.Config.Log.Format})
+	defer log.Close()
+	in, err := app.Open(cmd.Context(), &loaded.Config, log.Logger, app.Serve)
 	if err != nil {
 		return err
 	}
 	if in.NewKey != nil {
 		announceKey(cmd.ErrOrStderr(), in)
 	}
-	err = in.Run(cmd.Context(), func(addrs []string) {
+	err = in.Run(cmd.Context(), version(), func(addrs []string) {
 		log.Info("serving", "addresses", addrs, "account", in.Account, "region", loaded.Config.Region)
 	})
 	if cerr := in.Close(); err == nil {

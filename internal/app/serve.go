@@ -14,15 +14,16 @@ import (
 	"github.com/sekisho/sekisho/internal/registry/ociserver"
 )
 
-// Run serves until ctx ends, then drains and returns. ready is called with the addresses once requests are answered.
-func (in *Instance) Run(ctx context.Context, ready func(addrs []string)) error {
+// Run serves until ctx ends, then drains and returns. version is what /metrics says runs; ready is called with the
+// addresses once requests are answered.
+func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []string)) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { in.Local.Run(background) })
 
-	srv, err := in.server(ctx)
+	srv, err := in.server(ctx, version)
 	if err != nil {
 		return err
 	}
@@ -49,17 +50,19 @@ func (in *Instance) Run(ctx context.Context, ready func(addrs []string)) error {
 }
 
 // server wires what answers and opens the addresses.
-func (in *Instance) server(ctx context.Context) (*httpx.Server, error) {
+func (in *Instance) server(ctx context.Context, version string) (*httpx.Server, error) {
 	c := in.Config
 	limits := httpx.Limits{Idle: c.Limits.Idle, MinRate: int64(c.Limits.MinRate)}
 	if limits.MinRate == 0 {
 		limits.MinRate = -1
 	}
-	h := httpx.New(in.route(), httpx.Options{
-		Logger:  in.Log,
-		Proxies: httpx.Proxies{Trusted: c.Proxies.Trusted, Forwarded: c.Proxies.Header == "forwarded"},
-		Limits:  limits,
-		Now:     in.now,
+	m, counted := in.measure(version)
+	h := httpx.New(in.route(m.Handler(c.Metrics.Allow)), httpx.Options{
+		Logger:   in.Log,
+		Proxies:  httpx.Proxies{Trusted: c.Proxies.Trusted, Forwarded: c.Proxies.Header == "forwarded"},
+		Limits:   limits,
+		Observer: counted,
+		Now:      in.now,
 	})
 	var tlsConfig *tls.Config
 	if c.TLS.Cert != "" {
@@ -86,7 +89,7 @@ func (in *Instance) Served() registry.Registry {
 }
 
 // route returns the handler of all requests: one port for everything, told apart by path.
-func (in *Instance) route() httpx.Handler {
+func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 	oci := &ociserver.Server{
 		Registry: in.Served(),
 		Auth:     in.IAM,
@@ -106,6 +109,8 @@ func (in *Instance) route() httpx.Handler {
 			return oci.Serve(w, r)
 		case path == "/healthz" || path == "/readyz":
 			return health(w, r)
+		case path == "/metrics":
+			return metrics(w, r)
 		}
 		return &httpx.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is nothing at %q; the registry is at /v2/", path)}
 	}

@@ -71,6 +71,7 @@ type Local struct {
 	uploads uploadCount
 	cache   *cache // nil on PostgreSQL
 	pulls   pullLog
+	stats   statsCache
 }
 
 var _ Registry = (*Local)(nil)

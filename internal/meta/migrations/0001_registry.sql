@@ -28,6 +28,7 @@ CREATE TABLE blobs (
   data       BYTEA
 );
 CREATE INDEX blobs_location ON blobs (location) WHERE location <> '';
+CREATE INDEX blobs_size ON blobs (size); -- for their sum
 
 -- Which repository may see which blob. touched_at is the last time a client was told that the blob is there, or that a
 -- manifest stopped needing it: collection leaves the row alone for the grace time from then on.
