@@ -31,7 +31,7 @@ func server(t *testing.T) *httptest.Server {
 		body, err := io.ReadAll(r.Body)
 		var c *sigv4.Claim
 		if err == nil {
-			c, err = v.Parse(r, sigv4.Scope{Region: "eu-west-1", Service: "sts"})
+			c, err = v.Parse(r, sigv4.Scope{Region: "eu-west-1", Services: []string{"sts"}})
 		}
 		if err == nil {
 			err = v.Verify(c, secret, sha256.Sum256(body))

@@ -27,13 +27,14 @@ const (
 
 // Scope is what a signature must be for.
 type Scope struct {
-	Region  string
-	Service string // "ecr", "sts"
+	Region   string
+	Services []string // any of them: "ecr", "sts"
 }
 
 // Claim is a well-formed signature that is in time and in scope, and not yet verified.
 type Claim struct {
 	AccessKeyID   string
+	Service       string // of those in the scope asked for
 	SecurityToken string // of temporary credentials; empty for long-lived keys
 	Time          time.Time
 	Presigned     bool
@@ -286,13 +287,13 @@ func (c *Claim) parseCredential(credential string, want Scope) error {
 	if region != want.Region {
 		return invalid("Credential should be scoped to a valid region, not '%s'. This endpoint's region is '%s'.", region, want.Region)
 	}
-	if service != want.Service {
-		return invalid("Credential should be scoped to correct service: '%s', not '%s'.", want.Service, service)
+	if !slices.Contains(want.Services, service) {
+		return invalid("Credential should be scoped to correct service: '%s', not '%s'.", strings.Join(want.Services, "' or '"), service)
 	}
 	if term != terminator {
 		return invalid("Credential should be scoped with a valid terminator: '%s', not '%s'.", terminator, term)
 	}
-	c.AccessKeyID = id
+	c.AccessKeyID, c.Service = id, service
 	c.scope = credential[len(id)+1:]
 	return nil
 }

@@ -16,7 +16,7 @@ const (
 )
 
 var (
-	testScope = Scope{Region: "us-east-1", Service: "service"}
+	testScope = Scope{Region: "us-east-1", Services: []string{"other", "service"}}
 	testTime  = time.Date(2015, 8, 30, 12, 36, 0, 0, time.UTC)
 )
 
@@ -155,7 +155,7 @@ func checkVector(t *testing.T, head, body, token string) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, head)
 		}
-		if c.AccessKeyID != testKeyID || c.SecurityToken != token || !c.Time.Equal(testTime) {
+		if c.AccessKeyID != testKeyID || c.SecurityToken != token || c.Service != "service" || !c.Time.Equal(testTime) {
 			t.Errorf("claim of %q, token %q, at %v", c.AccessKeyID, c.SecurityToken, c.Time)
 		}
 	}
@@ -164,7 +164,7 @@ func checkVector(t *testing.T, head, body, token string) {
 	if _, err := verify(v, tampered, testScope); err == nil {
 		t.Error("verified with another method")
 	}
-	if _, err := verify(v, request(t, head, body), Scope{"us-east-1", "other"}); err == nil {
+	if _, err := verify(v, request(t, head, body), Scope{"us-east-1", []string{"other"}}); err == nil {
 		t.Error("verified for another service")
 	}
 }

@@ -158,7 +158,7 @@ func TestVerify(t *testing.T) {
 		{name: "scope of another region", edit: func(s *signed) { s.credential = "AKIDEXAMPLE/20150830/eu-west-1/service/aws4_request" }, kind: Invalid,
 			text: "Credential should be scoped to a valid region, not 'eu-west-1'."},
 		{name: "scope of another service", edit: func(s *signed) { s.credential = "AKIDEXAMPLE/20150830/us-east-1/s3/aws4_request" }, kind: Invalid,
-			text: "Credential should be scoped to correct service: 'service'"},
+			text: "Credential should be scoped to correct service: 'other' or 'service', not 's3'."},
 		{name: "scope with another end", edit: func(s *signed) { s.credential = "AKIDEXAMPLE/20150830/us-east-1/service/aws5_request" }, kind: Invalid,
 			text: "Credential should be scoped with a valid terminator: 'aws4_request', not 'aws5_request'."},
 
