@@ -100,9 +100,7 @@ func (l *Local) touch(ctx context.Context, r *repository, b *blobRow, now int64)
 		}
 		return nil
 	})
-	if l.cache != nil {
-		l.cache.forgetBlobs(r.id, []digest.Digest{b.Digest})
-	}
+	l.forget(r.id, &stale{blobs: []digest.Digest{b.Digest}})
 	return err
 }
 
@@ -162,11 +160,17 @@ func (l *Local) MountBlob(ctx context.Context, c *iam.Caller, repo, from Repo, d
 	return b.Descriptor, nil
 }
 
-// link makes the blob with a digest, whose row is there, visible in a repository.
+// link makes the blob with a digest, whose row was there a statement ago, visible in a repository.
 func (l *Local) link(ctx context.Context, tx *meta.Tx, r *repository, d digest.Digest) error {
-	_, err := tx.Exec(ctx, `INSERT INTO repository_blobs (repository_id, blob_id, touched_at) SELECT $1, id, $2 FROM blobs WHERE digest = $3
+	res, err := tx.Exec(ctx, `INSERT INTO repository_blobs (repository_id, blob_id, touched_at) SELECT $1, id, $2 FROM blobs WHERE digest = $3
 		ON CONFLICT (repository_id, blob_id) DO UPDATE SET touched_at = excluded.touched_at`, r.id, l.now().UnixMicro(), string(d))
-	return err
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, errAgain) // collection on another node took the row
+	}
+	return nil
 }
 
 // Holders implements [Registry].

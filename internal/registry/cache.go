@@ -18,6 +18,9 @@ type cache struct {
 	repositories epoch // of byName
 	mu           sync.RWMutex
 	byName       map[Repo]*repository // guarded by mu
+	// going are the repositories whose deletion has run but is not known to be committed: readers still find them, in byName
+	// too, but the transactions that follow must not. Guarded by mu.
+	going map[int64]bool
 
 	epochs    [256]epoch // of the contents, by repository
 	manifests *otter.Cache[cacheKey, *Manifest]
@@ -71,6 +74,7 @@ const entryOverhead = 512 // bytes a cached thing costs beside its content
 func newCache(bytes int64) *cache {
 	return &cache{
 		byName:    map[Repo]*repository{},
+		going:     map[int64]bool{},
 		manifests: weighed(bytes/2, func(_ cacheKey, m *Manifest) uint32 { return uint32(len(m.Data) + entryOverhead) }),
 		blobs:     weighed(bytes/4, func(_ cacheKey, b *blobRow) uint32 { return uint32(len(b.data) + entryOverhead) }),
 		referrers: weighed(bytes/4, func(_ cacheKey, list []referrer) uint32 {
@@ -104,6 +108,27 @@ func (c *cache) keepRepository(n uint64, r *repository) {
 	})
 }
 
+// setGoing says whether a repository's deletion has run and is not known to be committed.
+func (c *cache) setGoing(id int64, going bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if going {
+		c.going[id] = true
+	} else {
+		delete(c.going, id)
+	}
+}
+
+// repositoryNow is repository for a transaction: nil also where one before it deleted the repository.
+func (c *cache) repositoryNow(repo Repo) *repository {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if r := c.byName[repo]; r != nil && !c.going[r.id] {
+		return r
+	}
+	return nil
+}
+
 func (c *cache) forgetRepository(repo Repo) {
 	c.repositories.move(func() {
 		c.mu.Lock()
@@ -112,10 +137,27 @@ func (c *cache) forgetRepository(repo Repo) {
 	})
 }
 
-// forgetBlobs drops blobs of a repository.
-func (c *cache) forgetBlobs(repository int64, digests []digest.Digest) {
+// stale are the names under which memory may hold what a transaction changed in a repository.
+type stale struct {
+	refs     []string // of manifests: digests and tags
+	subjects []digest.Digest
+	blobs    []digest.Digest
+}
+
+// forget drops what a transaction changed. It is called after the commit and before anybody is told of it.
+func (l *Local) forget(repository int64, s *stale) {
+	c := l.cache
+	if c == nil || len(s.refs)+len(s.subjects)+len(s.blobs) == 0 {
+		return
+	}
 	c.of(repository).move(func() {
-		for _, d := range digests {
+		for _, ref := range s.refs {
+			c.manifests.Invalidate(cacheKey{repository, ref})
+		}
+		for _, d := range s.subjects {
+			c.referrers.Invalidate(cacheKey{repository, string(d)})
+		}
+		for _, d := range s.blobs {
 			c.blobs.Invalidate(cacheKey{repository, string(d)})
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -17,10 +16,9 @@ import (
 func (l *Local) DeleteManifest(ctx context.Context, c *iam.Caller, repo Repo, ref oci.Reference, o DeleteOptions) (*Manifest, error) {
 	var r *repository
 	var m *Manifest
-	var tags []string
-	var blobs []digest.Digest
+	var s stale
 	err := l.update(ctx, "delete manifest", func(tx *meta.Tx) (err error) {
-		tags, blobs = nil, nil
+		s = stale{}
 		if r, err = l.repositoryIn(ctx, tx, repo); err != nil {
 			return err
 		}
@@ -29,45 +27,44 @@ func (l *Local) DeleteManifest(ctx context.Context, c *iam.Caller, repo Repo, re
 		}
 		now := l.now().UnixMicro()
 		detail := string(m.Digest)
+		whole := true
 		if ref.Tag != "" {
 			if o.Digest != "" && o.Digest != m.Digest {
 				return errManifestUnknown(repo, ref.Tag, o.Digest)
 			}
-			tags = []string{ref.Tag}
 			detail += " " + ref.Tag
-			if _, err := tx.Exec(ctx, `DELETE FROM tags WHERE repository_id = $1 AND name = $2`, r.id, ref.Tag); err != nil {
+			if whole, err = l.removeTag(ctx, tx, r, m, ref.Tag, o, now, &s); err != nil {
 				return err
 			}
-			last, err := l.lastTag(ctx, tx, m.id, o)
-			if err != nil {
+		}
+		if whole {
+			if err := removeManifest(ctx, tx, r, m, now, &s); err != nil {
 				return err
 			}
-			if !last {
-				return errors.Join(untagged(ctx, tx, m.id, now), l.changed(ctx, tx, c, "ecr:BatchDeleteImage", repo, detail))
-			}
 		}
-		if blobs, err = blobsOf(ctx, tx, m.id); err != nil {
-			return err
-		}
-		if tags, err = stringsOf(tx.Query(ctx, `SELECT name FROM tags WHERE manifest_id = $1`, m.id)); err != nil {
-			return err
-		}
-		if ref.Tag != "" {
-			tags = append(tags, ref.Tag)
-		}
-		if err := removeManifest(ctx, tx, r, m, now); err != nil {
-			return err
-		}
-		return l.changed(ctx, tx, c, "ecr:BatchDeleteImage", repo, strings.TrimSpace(detail))
+		return l.changed(ctx, tx, c, "ecr:BatchDeleteImage", repo, detail)
 	})
 	if err != nil {
 		return nil, err
 	}
-	l.forgetManifests(r.id, m.Digest, m.Subject, tags)
-	if l.cache != nil && len(blobs) > 0 {
-		l.cache.forgetBlobs(r.id, blobs)
-	}
+	l.forget(r.id, &s)
 	return m, nil
+}
+
+// removeTag takes a tag from a manifest, and reports whether the manifest is to go with it.
+func (l *Local) removeTag(ctx context.Context, tx *meta.Tx, r *repository, m *Manifest, tag string, o DeleteOptions, now int64, s *stale) (whole bool, err error) {
+	res, err := tx.Exec(ctx, `DELETE FROM tags WHERE repository_id = $1 AND name = $2 AND manifest_id = $3`, r.id, tag, m.id)
+	if err != nil {
+		return false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return false, errors.Join(err, errAgain) // another node moved or deleted it
+	}
+	s.refs = append(s.refs, tag)
+	if whole, err = l.lastTag(ctx, tx, m.id, o); whole || err != nil {
+		return whole, err
+	}
+	return false, untagged(ctx, tx, m.id, now, s)
 }
 
 // lastTag reports whether a manifest that just lost a tag is to go with it.
@@ -81,8 +78,8 @@ func (l *Local) lastTag(ctx context.Context, tx *meta.Tx, manifest int64, o Dele
 }
 
 // removeManifest deletes a manifest and the tags that name it. What it needed is free from now on, and stays for the
-// grace time of collection.
-func removeManifest(ctx context.Context, tx *meta.Tx, r *repository, m *Manifest, now int64) error {
+// grace time of collection; what refers to it counts as untagged from now on.
+func removeManifest(ctx context.Context, tx *meta.Tx, r *repository, m *Manifest, now int64, s *stale) error {
 	var parent string
 	err := tx.QueryRow(ctx, `SELECT p.digest FROM manifests p JOIN manifest_children c ON c.manifest_id = p.id WHERE c.child_id = $1 LIMIT 1`, m.id).Scan(&parent)
 	if err == nil {
@@ -93,31 +90,42 @@ func removeManifest(ctx context.Context, tx *meta.Tx, r *repository, m *Manifest
 	if !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	for _, q := range []string{
-		`UPDATE repository_blobs SET touched_at = $2 WHERE (repository_id, blob_id) IN (SELECT repository_id, blob_id FROM manifest_blobs WHERE manifest_id = $1)`,
-		`UPDATE manifests SET untagged_at = $2 WHERE id IN (SELECT child_id FROM manifest_children WHERE manifest_id = $1)
-			AND NOT EXISTS (SELECT 1 FROM tags WHERE tags.manifest_id = manifests.id)
-			AND NOT EXISTS (SELECT 1 FROM manifest_children c WHERE c.child_id = manifests.id AND c.manifest_id <> $1)`,
-	} {
-		if _, err := tx.Exec(ctx, q, m.id, now); err != nil {
-			return err
-		}
+	blobs, err := stringsOf(tx.Query(ctx, `SELECT b.digest FROM blobs b JOIN manifest_blobs mb ON mb.blob_id = b.id WHERE mb.manifest_id = $1`, m.id))
+	if err != nil {
+		return err
 	}
-	for _, q := range []string{`DELETE FROM tags WHERE manifest_id = $1`, `DELETE FROM manifests WHERE id = $1`} {
-		if _, err := tx.Exec(ctx, q, m.id); err != nil {
-			return err
-		}
+	if err := lock(ctx, tx, `SELECT 1 FROM manifests WHERE id IN (SELECT child_id FROM manifest_children WHERE manifest_id = $1) ORDER BY id FOR UPDATE`, m.id); err != nil {
+		return err
+	}
+	children, err := stringsOf(tx.Query(ctx, `UPDATE manifests SET untagged_at = $2 WHERE id IN (SELECT child_id FROM manifest_children WHERE manifest_id = $1)
+			AND NOT EXISTS (SELECT 1 FROM tags WHERE tags.manifest_id = manifests.id)
+			AND NOT EXISTS (SELECT 1 FROM manifest_children c WHERE c.child_id = manifests.id AND c.manifest_id <> $1) RETURNING digest`, m.id, now))
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE manifests SET untagged_at = $3 WHERE repository_id = $1 AND subject = $2 AND subject <> '' AND untagged_at > 0`,
+		r.id, string(m.Digest), now); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE repository_blobs SET touched_at = $2 WHERE (repository_id, blob_id) IN (SELECT repository_id, blob_id FROM manifest_blobs WHERE manifest_id = $1)`,
+		m.id, now); err != nil {
+		return err
+	}
+	tags, err := stringsOf(tx.Query(ctx, `DELETE FROM tags WHERE manifest_id = $1 RETURNING name`, m.id))
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM manifests WHERE id = $1`, m.id); err != nil {
+		return err
+	}
+	s.refs = append(append(append(s.refs, string(m.Digest)), tags...), children...)
+	for _, d := range blobs {
+		s.blobs = append(s.blobs, digest.Digest(d))
+	}
+	if m.Subject != "" {
+		s.subjects = append(s.subjects, m.Subject)
 	}
 	return nil
-}
-
-func blobsOf(ctx context.Context, q reader, manifest int64) ([]digest.Digest, error) {
-	names, err := stringsOf(q.Query(ctx, `SELECT b.digest FROM blobs b JOIN manifest_blobs mb ON mb.blob_id = b.id WHERE mb.manifest_id = $1`, manifest))
-	digests := make([]digest.Digest, len(names))
-	for i, n := range names {
-		digests[i] = digest.Digest(n)
-	}
-	return digests, err
 }
 
 // stringsOf reads rows of one text column, and closes them.
@@ -158,8 +166,8 @@ func (l *Local) DeleteBlob(ctx context.Context, c *iam.Caller, repo Repo, d dige
 		}
 		return l.changed(ctx, tx, c, "ecr:BatchDeleteImage", repo, string(d))
 	})
-	if err == nil && l.cache != nil {
-		l.cache.forgetBlobs(r.id, []digest.Digest{d})
+	if err == nil {
+		l.forget(r.id, &stale{blobs: []digest.Digest{d}})
 	}
 	return err
 }

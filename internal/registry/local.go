@@ -33,7 +33,8 @@ type Options struct {
 	InlineLimit int64
 	// CacheBytes bounds the memory for hot manifests and small blobs.
 	CacheBytes int64
-	// Grace is how long a blob that nothing needs stays after a client was told that it is there.
+	// Grace is how long a blob that nothing needs stays after a client was told that it is there. It is a promise to
+	// clients: the same on every node.
 	Grace time.Duration
 	// UploadExpiry is how long an upload's id is good.
 	UploadExpiry time.Duration
@@ -83,6 +84,7 @@ func NewLocal(db *meta.DB, store blob.Store, o Options) (*Local, error) {
 	}
 	setDefault(&o.InlineLimit, DefaultInlineLimit)
 	setDefault(&o.CacheBytes, DefaultCacheBytes)
+	setDefault(&o.Grace, DefaultGrace)
 	setDefault(&o.UploadExpiry, DefaultUploadExpiry)
 	setDefault(&o.MaxUploads, DefaultMaxUploads)
 	setDefault(&o.MaxBlob, DefaultMaxBlob)
@@ -157,19 +159,27 @@ func (l *Local) repository(ctx context.Context, repo Repo) (*repository, error) 
 }
 
 func (l *Local) readRepository(ctx context.Context, q reader, repo Repo) (*repository, error) {
-	r, err := scanRepository(q.QueryRow(ctx, selectRepository+` WHERE account = $1 AND name = $2`, repo.Account, repo.Name))
+	return scanFound(repo, q.QueryRow(ctx, selectRepository+` WHERE account = $1 AND name = $2`, repo.Account, repo.Name))
+}
+
+func scanFound(repo Repo, row *sql.Row) (*repository, error) {
+	r, err := scanRepository(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, errRepositoryUnknown(repo)
 	}
 	return r, wrap("read repository", err)
 }
 
+// errAgain is returned by the function given to update when what it builds on was deleted between two of its statements,
+// which READ COMMITTED allows.
+var errAgain = errors.New("what this builds on was deleted meanwhile")
+
 // update runs fn in a write transaction. A foreign key that fails means that somebody deleted, between our look and our
 // write, what we build on: another look tells the client the truth.
 func (l *Local) update(ctx context.Context, what string, fn func(*meta.Tx) error) error {
 	var err error
 	for range 5 {
-		if err = l.db.Update(ctx, fn); !meta.IsForeignKey(err) {
+		if err = l.db.Update(ctx, fn); !meta.IsForeignKey(err) && !errors.Is(err, errAgain) {
 			break
 		}
 	}

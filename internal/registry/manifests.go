@@ -16,17 +16,20 @@ import (
 	"github.com/sekisho/sekisho/internal/oci"
 )
 
-const selectManifest = `SELECT m.id, m.digest, m.media_type, m.artifact_type, m.subject, m.pushed_at, m.pulled_at, m.data FROM manifests m `
+const selectManifest = `SELECT m.id, m.digest, m.media_type, m.artifact_type, m.subject, m.pushed_at, m.pulled_at, m.untagged_at, m.data FROM manifests m `
 
 func scanManifest(row *sql.Row) (*Manifest, error) {
 	var m Manifest
-	var pushed, pulled int64
-	if err := row.Scan(&m.id, &m.Digest, &m.MediaType, &m.ArtifactType, &m.Subject, &pushed, &pulled, &m.Data); err != nil {
+	var pushed, pulled, untagged int64
+	if err := row.Scan(&m.id, &m.Digest, &m.MediaType, &m.ArtifactType, &m.Subject, &pushed, &pulled, &untagged, &m.Data); err != nil {
 		return nil, err
 	}
 	m.PushedAt = time.UnixMicro(pushed).UTC()
 	m.pulled = &pullMark{}
 	m.pulled.Store(pulled)
+	if untagged > 0 {
+		m.idleSince = max(untagged, pulled)
+	}
 	return &m, nil
 }
 
@@ -55,8 +58,36 @@ func (l *Local) Manifest(ctx context.Context, _ *iam.Caller, repo Repo, ref oci.
 	if err != nil {
 		return nil, err
 	}
-	l.pulls.mark(m, l.now())
+	now := l.now()
+	if m.idleSince > 0 && l.o.Grace > 0 && now.UnixMicro() >= m.idleSince+l.o.Grace.Microseconds()/2 {
+		if err := l.touchManifest(ctx, r, m, now.UnixMicro()); err != nil {
+			return nil, err
+		}
+	}
+	l.pulls.mark(m, now)
 	return m, nil
+}
+
+// touchManifest writes down that a client was told that a manifest is there which nothing names, so that collection lets
+// the client name it. What a tag or an index names needs no such note; the last-pull times alone are written too late.
+func (l *Local) touchManifest(ctx context.Context, r *repository, m *Manifest, now int64) error {
+	err := l.update(ctx, "touch manifest", func(tx *meta.Tx) error {
+		res, err := tx.Exec(ctx, `UPDATE manifests SET pulled_at = $1 WHERE id = $2`, now, m.id)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, errManifestUnknown(r.Repo, "", m.Digest))
+		}
+		return nil
+	})
+	l.forget(r.id, &stale{refs: []string{string(m.Digest)}})
+	if err == nil || errors.Is(err, ErrOf(ManifestUnknown)) {
+		return err
+	}
+	// A database that can't be written to right now is no reason to refuse a pull.
+	l.log.Warn("a pull was not written down", "repo", r.Name, "digest", string(m.Digest), "err", err)
+	return nil
 }
 
 func (l *Local) manifest(ctx context.Context, r *repository, ref oci.Reference) (*Manifest, error) {
@@ -107,11 +138,12 @@ func (l *Local) PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put M
 		m.Subject = parsed.Subject.Digest
 	}
 	var r *repository
+	var w manifestWrite
 	err = l.update(ctx, "put manifest", func(tx *meta.Tx) (err error) {
 		if r, err = l.repositoryIn(ctx, tx, repo); err != nil {
 			return err
 		}
-		w := manifestWrite{ctx: ctx, tx: tx, r: r, m: m, parsed: parsed, sparse: settings.SparseManifests, now: m.PushedAt.UnixMicro()}
+		w = manifestWrite{ctx: ctx, tx: tx, r: r, m: m, parsed: parsed, sparse: settings.SparseManifests, now: m.PushedAt.UnixMicro()}
 		if err := w.run(put.Tags); err != nil {
 			return err
 		}
@@ -120,7 +152,11 @@ func (l *Local) PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put M
 	if err != nil {
 		return nil, err
 	}
-	l.forgetManifests(r.id, d, m.Subject, put.Tags)
+	w.stale.refs = append(append(w.stale.refs, string(d)), put.Tags...)
+	if m.Subject != "" {
+		w.stale.subjects = []digest.Digest{m.Subject}
+	}
+	l.forget(r.id, &w.stale)
 	return m, nil
 }
 
@@ -128,27 +164,13 @@ func (l *Local) PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put M
 func (l *Local) repositoryIn(ctx context.Context, tx *meta.Tx, repo Repo) (*repository, error) {
 	if l.cache != nil {
 		// The only writer sees every change to a repository's row, and drops it from memory.
-		if r := l.cache.repository(repo); r != nil {
+		if r := l.cache.repositoryNow(repo); r != nil {
 			return r, nil
 		}
+		return l.readRepository(ctx, tx, repo)
 	}
-	return l.readRepository(ctx, tx, repo)
-}
-
-// forgetManifests drops what is remembered under a digest and tags, and the referrers lists of a subject.
-func (l *Local) forgetManifests(repository int64, d, subject digest.Digest, tags []string) {
-	if l.cache == nil {
-		return
-	}
-	l.cache.of(repository).move(func() {
-		l.cache.manifests.Invalidate(cacheKey{repository, string(d)})
-		for _, tag := range tags {
-			l.cache.manifests.Invalidate(cacheKey{repository, tag})
-		}
-		if subject != "" {
-			l.cache.referrers.Invalidate(cacheKey{repository, string(subject)})
-		}
-	})
+	// A deletion waits for this transaction, or this one for the deletion.
+	return scanFound(repo, tx.QueryRow(ctx, selectRepository+` WHERE account = $1 AND name = $2 FOR KEY SHARE`, repo.Account, repo.Name))
 }
 
 // manifestWrite is the part of PutManifest inside the transaction.
@@ -160,6 +182,7 @@ type manifestWrite struct {
 	parsed *oci.Manifest
 	sparse bool
 	now    int64
+	stale  stale
 }
 
 func (w *manifestWrite) run(tags []string) error {
@@ -176,14 +199,7 @@ func (w *manifestWrite) run(tags []string) error {
 
 // insert writes the manifest's row and what it needs, unless it is there.
 func (w *manifestWrite) insert(tagged bool) error {
-	const find = `SELECT id, pulled_at FROM manifests WHERE repository_id = $1 AND digest = $2`
-	var pulled int64
-	err := w.tx.QueryRow(w.ctx, find, w.r.id, string(w.m.Digest)).Scan(&w.m.id, &pulled)
-	if err == nil {
-		w.m.pulled.Store(pulled)
-		return nil
-	}
-	if !errors.Is(err, sql.ErrNoRows) {
+	if there, err := w.find(); there || err != nil {
 		return err
 	}
 	blobs, missingBlobs, err := w.blobs()
@@ -210,8 +226,8 @@ func (w *manifestWrite) insert(tagged bool) error {
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12) ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id`,
 		w.r.id, string(w.m.Digest), w.m.MediaType, w.m.ArtifactType, config, string(w.m.Subject), descriptor,
 		w.parsed.Size()+size, w.now, untagged, len(w.m.Data), w.m.Data).Scan(&w.m.id)
-	if errors.Is(err, sql.ErrNoRows) { // another node was quicker
-		return w.tx.QueryRow(w.ctx, find, w.r.id, string(w.m.Digest)).Scan(&w.m.id, &pulled)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errAgain // another node was quicker
 	}
 	if err != nil {
 		return err
@@ -235,6 +251,31 @@ func (w *manifestWrite) insert(tagged bool) error {
 		}
 	}
 	return nil
+}
+
+// find looks whether the manifest is there. If nothing names it, its time begins anew: the client may be about to.
+func (w *manifestWrite) find() (there bool, err error) {
+	var pulled, untagged int64
+	err = w.tx.QueryRow(w.ctx, `SELECT id, pulled_at, untagged_at FROM manifests WHERE repository_id = $1 AND digest = $2`,
+		w.r.id, string(w.m.Digest)).Scan(&w.m.id, &pulled, &untagged)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	w.m.pulled.Store(pulled)
+	if untagged == 0 {
+		return true, nil
+	}
+	res, err := w.tx.Exec(w.ctx, `UPDATE manifests SET untagged_at = $1 WHERE id = $2 AND untagged_at > 0`, w.now, w.m.id)
+	if err != nil {
+		return false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return false, errors.Join(err, errAgain) // collected, or named
+	}
+	return true, nil
 }
 
 // blobs finds the blobs the manifest names, each once.
@@ -317,11 +358,9 @@ func (w *manifestWrite) tag(name string) error {
 		if n, err := res.RowsAffected(); err != nil || n == 1 {
 			return errors.Join(err, w.named())
 		}
-		err = w.tx.QueryRow(w.ctx, find, w.r.id, name).Scan(&there) // another node was quicker
-		if err != nil {
-			return err
-		}
-	} else if err != nil {
+		return errAgain // another node was quicker
+	}
+	if err != nil {
 		return err
 	}
 	if there == w.m.id {
@@ -334,10 +373,15 @@ func (w *manifestWrite) tag(name string) error {
 		}
 		return errTagImmutable(w.r.Repo, name, d)
 	}
-	if _, err := w.tx.Exec(w.ctx, `UPDATE tags SET manifest_id = $1, pushed_at = $2 WHERE repository_id = $3 AND name = $4`, w.m.id, w.now, w.r.id, name); err != nil {
+	res, err := w.tx.Exec(w.ctx, `UPDATE tags SET manifest_id = $1, pushed_at = $2 WHERE repository_id = $3 AND name = $4 AND manifest_id = $5`,
+		w.m.id, w.now, w.r.id, name, there)
+	if err != nil {
 		return err
 	}
-	if err := untagged(w.ctx, w.tx, there, w.now); err != nil {
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, errAgain) // another node moved or deleted it
+	}
+	if err := untagged(w.ctx, w.tx, there, w.now, &w.stale); err != nil {
 		return err
 	}
 	return w.named()
@@ -350,9 +394,30 @@ func (w *manifestWrite) named() error {
 }
 
 // untagged notes since when nothing names a manifest, if nothing does.
-func untagged(ctx context.Context, tx *meta.Tx, manifest, now int64) error {
-	_, err := tx.Exec(ctx, `UPDATE manifests SET untagged_at = $1 WHERE id = $2 AND untagged_at = 0
-		AND NOT EXISTS (SELECT 1 FROM tags WHERE manifest_id = $2) AND NOT EXISTS (SELECT 1 FROM manifest_children WHERE child_id = $2)`, now, manifest)
+func untagged(ctx context.Context, tx *meta.Tx, manifest, now int64, s *stale) error {
+	if err := lock(ctx, tx, `SELECT 1 FROM manifests WHERE id = $1 FOR UPDATE`, manifest); err != nil {
+		return err
+	}
+	var d string
+	err := tx.QueryRow(ctx, `UPDATE manifests SET untagged_at = $1 WHERE id = $2 AND untagged_at = 0
+		AND NOT EXISTS (SELECT 1 FROM tags WHERE manifest_id = $2) AND NOT EXISTS (SELECT 1 FROM manifest_children WHERE child_id = $2)
+		RETURNING digest`, now, manifest).Scan(&d)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	s.refs = append(s.refs, d)
+	return err
+}
+
+// lock takes row locks on PostgreSQL, where others write at the same time. Whoever begins to name a manifest, by a tag or
+// in an index, shares a lock of its row through the foreign key until the end of the transaction. So a statement that follows
+// FOR UPDATE sees all that name it. Without that, two transactions that each take one of a manifest's last two names both
+// see the other name and neither notes that the manifest has none left.
+func lock(ctx context.Context, tx *meta.Tx, q string, args ...any) error {
+	if tx.Dialect() == meta.SQLite {
+		return nil
+	}
+	_, err := tx.Exec(ctx, q, args...)
 	return err
 }
 

@@ -139,6 +139,9 @@ type Manifest struct {
 
 	id     int64
 	pulled *pullMark
+	// idleSince is the last time, in Unix microseconds and as the database has it, that the manifest was named by a tag or
+	// an index, pushed or pulled; 0 while something names it.
+	idleSince int64
 }
 
 // ManifestPut is a manifest to store.

@@ -101,6 +101,15 @@ func (l *Local) DeleteRepository(ctx context.Context, c *iam.Caller, repo Repo, 
 		if r, err = l.readRepository(ctx, tx, repo); err != nil {
 			return err
 		}
+		// No account is named "", and so nobody can name this repository any more. On PostgreSQL this waits for the pushes
+		// that are under way, and those that come wait for it: so it comes before the look whether the repository is empty.
+		res, err := tx.Exec(ctx, `UPDATE repositories SET account = '', name = $2 WHERE id = $1 AND account <> ''`, r.id, strconv.FormatInt(r.id, 10))
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, errRepositoryUnknown(repo)) // another node was quicker
+		}
 		if !force {
 			var used bool
 			if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM manifests WHERE repository_id = $1)`, r.id).Scan(&used); err != nil {
@@ -110,16 +119,20 @@ func (l *Local) DeleteRepository(ctx context.Context, c *iam.Caller, repo Repo, 
 				return errRepositoryNotEmpty(repo)
 			}
 		}
-		// No account is named "", and so nobody can name this repository any more.
-		if _, err := tx.Exec(ctx, `UPDATE repositories SET account = '', name = $2 WHERE id = $1`, r.id, strconv.FormatInt(r.id, 10)); err != nil {
-			return err
+		if l.cache != nil {
+			l.cache.setGoing(r.id, true)
 		}
 		return l.changed(ctx, tx, c, "ecr:DeleteRepository", repo, "")
 	})
+	if err == nil {
+		l.forgetRepository(repo)
+	}
+	if l.cache != nil && r != nil {
+		l.cache.setGoing(r.id, false)
+	}
 	if err != nil {
 		return nil, err
 	}
-	l.forgetRepository(repo)
 	return &r.Repository, nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -34,11 +36,14 @@ const (
 	macLen  = 24 // hexadecimal digits
 )
 
-func (u *uploadIDs) make(repo Repo) (string, error) {
+func (u *uploadIDs) make(repo Repo, now time.Time) (string, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return "", fmt.Errorf("make upload id: %w", err)
 	}
+	var ms [8]byte // the age of an id is told by the clock it is checked with: RFC 9562, section 5.7
+	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
+	copy(id[:6], ms[2:])
 	s := id.String()
 	return s + "-" + u.mac(s, repo), nil
 }
@@ -73,7 +78,7 @@ func (l *Local) StartUpload(ctx context.Context, _ *iam.Caller, repo Repo) (stri
 	if _, err := l.repository(ctx, repo); err != nil {
 		return "", err
 	}
-	return l.ids.make(repo)
+	return l.ids.make(repo, l.now())
 }
 
 // AppendUpload implements [Registry].
@@ -201,6 +206,7 @@ func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id
 	} else if end.At > 0 && end.At != size {
 		return Descriptor{}, errRange(end.At, size)
 	}
+	began := l.now()
 	object, err := l.store.Commit(ctx, id, end.Digest)
 	if err != nil {
 		if _, ok := errors.AsType[*blob.DigestError](err); ok {
@@ -209,7 +215,7 @@ func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id
 		return Descriptor{}, storeError(id, size, err)
 	}
 	l.uploads.n.Add(-1)
-	return l.keepObject(ctx, r, end.Digest, object)
+	return l.keepObject(ctx, r, end.Digest, object, began)
 }
 
 // abort drops what has come of an upload, after its request has ended too.
@@ -249,26 +255,43 @@ func (l *Local) putSmall(ctx context.Context, r *repository, end UploadEnd) (Des
 	return d, err
 }
 
-// keepObject makes an object of the blob store the blob with a digest, unless there is one: then the older is kept and
-// the new object dropped.
-func (l *Local) keepObject(ctx context.Context, r *repository, want digest.Digest, object blob.Object) (Descriptor, error) {
+// maxCommit is how long an object may take from the start of its commit until a row names it. Collection may take an
+// object that no row names for a left-over once it is much older (see Collector), so a process that was stopped for
+// so long in between must not go on as if nothing had happened.
+const maxCommit = time.Hour
+
+// keepObject makes an object of the blob store, whose commit began at a time, the blob with a digest, unless there is
+// one: then the older is kept and the new object dropped.
+func (l *Local) keepObject(ctx context.Context, r *repository, want digest.Digest, object blob.Object, began time.Time) (Descriptor, error) {
 	d := Descriptor{want, object.Size}
 	var location string
 	err := l.update(ctx, "put blob", func(tx *meta.Tx) error {
+		if took := l.now().UnixMicro() - began.UnixMicro(); took > maxCommit.Microseconds() { // not Sub: a clock that stands still in sleep won't do
+			return fmt.Errorf("the upload was committed %v ago, its bytes may be collected by now", time.Duration(took)*time.Microsecond)
+		}
 		if err := l.insertBlob(ctx, tx, d, object.Key, nil); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, `SELECT location FROM blobs WHERE digest = $1`, string(want)).Scan(&location); err != nil {
+		err := tx.QueryRow(ctx, `SELECT location FROM blobs WHERE digest = $1`, string(want)).Scan(&location)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errAgain // it was there a statement ago, and collection on another node took it
+		}
+		if err != nil {
 			return err
 		}
 		return l.link(ctx, tx, r, want)
 	})
-	if err != nil || location != object.Key {
+	if err != nil {
+		// A commit whose answer was lost, with the connection or because the client went away, may have been done: a
+		// row may name the object. Collection finds out.
+		return d, err
+	}
+	if location != object.Key {
 		if err := l.store.Delete(context.WithoutCancel(ctx), object.Key); err != nil {
 			l.log.Warn("bytes that nothing names are left for collection", "location", object.Key, "err", err)
 		}
 	}
-	return d, err
+	return d, nil
 }
 
 func (l *Local) insertBlob(ctx context.Context, tx *meta.Tx, d Descriptor, location string, data []byte) error {
