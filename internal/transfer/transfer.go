@@ -1,0 +1,243 @@
+// Package transfer copies a whole instance, metadata and bytes, from any pair of database and blob store to any other.
+// A backup is a transfer into a folder, a restore one out of it, a migration one between two configurations: there is
+// one way to do it, and what it makes is always an instance that can be served.
+//
+// The rows are one consistent snapshot of the source, which may be serving meanwhile; while bytes are read, collection
+// must be held off. Every object is hashed on its way, and a digest that is wrong ends the transfer. The target must be
+// empty, and is not to be served before the transfer has returned nil.
+//
+// Not copied: unfinished uploads, and what collection has yet to delete.
+package transfer
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sekisho/sekisho/internal/blob"
+	"github.com/sekisho/sekisho/internal/meta"
+)
+
+// tables are copied in this order, in which no row comes before what it refers to.
+var tables = []string{
+	"accounts", "access_keys",
+	"registry_settings", "repositories", "blobs", "repository_blobs", "manifests", "tags",
+	"manifest_blobs", "manifest_children", "manifest_missing",
+	"job", "audit",
+}
+
+// left are not copied.
+var left = []string{"ended_uploads", "garbage", "gc_holds"}
+
+const (
+	rowsPerBatch = 256
+	workers      = 4 // objects copied at a time
+)
+
+// End is one end of a transfer.
+type End struct {
+	DB    *meta.DB
+	Blobs blob.Store
+}
+
+// Report says what was copied.
+type Report struct {
+	Rows    int64 `json:"rows" yaml:"rows"`
+	Objects int64 `json:"objects" yaml:"objects"`
+	Bytes   int64 `json:"bytes" yaml:"bytes"` // of the objects
+}
+
+// ErrNotEmpty means that the target has an account already.
+var ErrNotEmpty = errors.New("the target is not empty; name a new data folder, or a new database and bucket")
+
+// Copy copies from into to. progress is called now and then with what is done so far; it may be nil.
+func Copy(ctx context.Context, from, to End, progress func(Report)) (Report, error) {
+	var used bool
+	if err := to.DB.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM accounts) OR EXISTS (SELECT 1 FROM blobs)`).Scan(&used); err != nil {
+		return Report{}, fmt.Errorf("look at target: %w", err)
+	}
+	if used {
+		return Report{}, ErrNotEmpty
+	}
+	c := &copier{from: from, to: to, progress: progress}
+	err := from.DB.View(ctx, func(tx *meta.Tx) error {
+		for _, table := range tables {
+			if err := c.table(ctx, tx, table); err != nil {
+				return fmt.Errorf("copy %s: %w", table, err)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = c.sequences(ctx)
+	}
+	return c.report, err
+}
+
+type copier struct {
+	from, to End
+	progress func(Report)
+	report   Report
+}
+
+// table copies the rows of a table, and with those of blobs their objects.
+func (c *copier) table(ctx context.Context, tx *meta.Tx, name string) error {
+	rows, err := tx.Query(ctx, `SELECT * FROM `+name)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	insert := insertInto(name, columns)
+	batch := make([][]any, 0, rowsPerBatch)
+	for rows.Next() {
+		row := make([]any, len(columns))
+		into := make([]any, len(columns))
+		for i := range row {
+			into[i] = &row[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		if batch = append(batch, row); len(batch) == rowsPerBatch {
+			if err := c.write(ctx, name, columns, insert, batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return c.write(ctx, name, columns, insert, batch)
+}
+
+func insertInto(table string, columns []string) string {
+	values := make([]string, len(columns))
+	for i := range values {
+		values[i] = fmt.Sprintf("$%d", i+1)
+	}
+	return `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (` + strings.Join(values, ", ") + `)`
+}
+
+// write stores a batch of rows, durable when it returns.
+func (c *copier) write(ctx context.Context, table string, columns []string, insert string, batch [][]any) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	if table == "blobs" {
+		if err := c.objects(ctx, columns, batch); err != nil {
+			return err
+		}
+	}
+	err := c.to.DB.Update(ctx, func(tx *meta.Tx) error {
+		for _, row := range batch {
+			if _, err := tx.Exec(ctx, insert, row...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.report.Rows += int64(len(batch))
+	if c.progress != nil {
+		c.progress(c.report)
+	}
+	return nil
+}
+
+// objects copies the bytes of blob rows and writes into the rows where they are now.
+func (c *copier) objects(ctx context.Context, columns []string, batch [][]any) error {
+	digestAt, locationAt := -1, -1
+	for i, name := range columns {
+		switch name {
+		case "digest":
+			digestAt = i
+		case "location":
+			locationAt = i
+		}
+	}
+	if digestAt < 0 || locationAt < 0 {
+		return errors.New("table blobs has no digest or no location")
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	copied := make([]int64, len(batch))
+	for i, row := range batch {
+		location, _ := row[locationAt].(string)
+		if location == "" {
+			continue
+		}
+		d, _ := row[digestAt].(string)
+		g.Go(func() error {
+			object, err := c.object(ctx, location, digest.Digest(d))
+			if err != nil {
+				return fmt.Errorf("blob %s: %w", d, err)
+			}
+			row[locationAt], copied[i] = object.Key, object.Size
+			return nil
+		})
+	}
+	err := g.Wait()
+	for i, row := range batch {
+		if row[locationAt] != "" {
+			c.report.Objects++
+			c.report.Bytes += copied[i]
+		}
+	}
+	return err
+}
+
+func (c *copier) object(ctx context.Context, location string, want digest.Digest) (blob.Object, error) {
+	content, err := c.from.Blobs.Open(ctx, location)
+	if err != nil {
+		return blob.Object{}, err
+	}
+	defer content.Close()
+	id := "transfer-" + strings.ToLower(rand.Text())
+	// The wrapper hides that the source may be a file: the bytes have to be seen to be hashed.
+	size, err := c.to.Blobs.Append(ctx, id, 0, struct{ io.Reader }{content})
+	if err == nil && size != content.Size() {
+		err = fmt.Errorf("%d bytes were read of %d", size, content.Size())
+	}
+	if err != nil {
+		return blob.Object{}, errors.Join(err, c.to.Blobs.Abort(context.WithoutCancel(ctx), id))
+	}
+	return c.to.Blobs.Commit(ctx, id, want)
+}
+
+// sequences makes the numbers that PostgreSQL gives out go on after those that were copied. SQLite does so by itself.
+func (c *copier) sequences(ctx context.Context) error {
+	if c.to.DB.Dialect() != meta.PostgreSQL {
+		return nil
+	}
+	return c.to.DB.Update(ctx, func(tx *meta.Tx) error {
+		for _, table := range tables {
+			var column string
+			err := tx.QueryRow(ctx, `SELECT column_name FROM information_schema.columns
+				WHERE table_schema = current_schema() AND table_name = $1 AND is_identity = 'YES'`, table).Scan(&column)
+			if errors.Is(err, sql.ErrNoRows) {
+				continue
+			}
+			if err == nil {
+				_, err = tx.Exec(ctx, `SELECT setval(pg_get_serial_sequence('`+table+`', '`+column+`'), (SELECT COALESCE(MAX(`+column+`), 0) + 1 FROM `+table+`), false)`)
+			}
+			if err != nil {
+				return fmt.Errorf("set sequence of %s: %w", table, err)
+			}
+		}
+		return nil
+	})
+}
