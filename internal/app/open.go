@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sekisho/sekisho/internal/audit"
 	"github.com/sekisho/sekisho/internal/blob"
 	"github.com/sekisho/sekisho/internal/blob/file"
 	"github.com/sekisho/sekisho/internal/config"
@@ -59,6 +60,7 @@ type Instance struct {
 	DB    *meta.DB
 	Blobs blob.Store
 	IAM   *iam.Service
+	Audit *audit.Recorder
 	Local *registry.Local
 	Judge *registry.Judge
 
@@ -103,6 +105,8 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 	if in.linkKey, err = derive(master, "sekisho download links"); err != nil {
 		return nil, err
 	}
+	in.Audit = audit.New(in.DB, audit.Options{Logger: log, Now: in.now, Retention: c.Audit.Retention})
+	in.Judge = &registry.Judge{Authorizer: iam.RootOnly{}, Region: c.Region, Note: in.note}
 	in.Local, err = registry.NewLocal(in.DB, in.Blobs, registry.Options{
 		Logger:         log,
 		Now:            in.now,
@@ -114,11 +118,11 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		MaxBlob:        int64(c.Limits.Layer),
 		Redirect:       c.Blobs.S3.Redirect,
 		RedirectExpiry: c.Blobs.S3.RedirectExpiry,
+		OnChange:       in.changed,
 	})
 	if err != nil {
 		return nil, err
 	}
-	in.Judge = &registry.Judge{Authorizer: iam.RootOnly{}, Region: c.Region, Note: func(*iam.Caller, string, string, iam.Decision) {}}
 	if in.NewKey != nil && c.CreateOnPush {
 		err = in.Local.PutSettings(ctx, iam.SystemCaller(in.Account, "first-start"), in.Account, registry.Settings{CreateOnPush: true})
 	}

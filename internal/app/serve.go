@@ -22,6 +22,7 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { in.Local.Run(background) })
+	wg.Go(func() { in.Audit.Run(background) })
 
 	srv, err := in.server(ctx, version)
 	if err != nil {

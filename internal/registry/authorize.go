@@ -34,6 +34,11 @@ func (j *Judge) RepositoryARN(repo Repo) string {
 	return "arn:aws:ecr:" + j.Region + ":" + repo.Account + ":repository/" + repo.Name
 }
 
+// RegistryARN returns arn:aws:ecr:<region>:<account>:*, for what concerns a registry as a whole.
+func (j *Judge) RegistryARN(account string) string {
+	return "arn:aws:ecr:" + j.Region + ":" + account + ":*"
+}
+
 func (j *Judge) repo(ctx context.Context, c *iam.Caller, action string, repo Repo) error {
 	return j.Check(ctx, c, action, j.RepositoryARN(repo))
 }
@@ -229,19 +234,16 @@ func (a *authorized) ImageIDs(ctx context.Context, c *iam.Caller, repo Repo, pag
 }
 
 func (a *authorized) Settings(ctx context.Context, c *iam.Caller, account string) (Settings, error) {
-	if err := a.j.Check(ctx, c, "ecr:GetAccountSetting", a.registryARN(account)); err != nil {
+	if err := a.j.Check(ctx, c, "ecr:GetAccountSetting", a.j.RegistryARN(account)); err != nil {
 		return Settings{}, err
 	}
 	return a.next.Settings(ctx, c, account)
 }
 
 func (a *authorized) PutSettings(ctx context.Context, c *iam.Caller, account string, s Settings) error {
-	if err := a.j.Check(ctx, c, "ecr:PutAccountSetting", a.registryARN(account)); err != nil {
+	if err := a.j.Check(ctx, c, "ecr:PutAccountSetting", a.j.RegistryARN(account)); err != nil {
 		return err
 	}
 	return a.next.PutSettings(ctx, c, account, s)
 }
 
-func (a *authorized) registryARN(account string) string {
-	return "arn:aws:ecr:" + a.j.Region + ":" + account + ":*"
-}
