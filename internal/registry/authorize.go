@@ -246,4 +246,3 @@ func (a *authorized) PutSettings(ctx context.Context, c *iam.Caller, account str
 	}
 	return a.next.PutSettings(ctx, c, account, s)
 }
-
