@@ -118,13 +118,11 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		MaxBlob:        int64(c.Limits.Layer),
 		Redirect:       c.Blobs.S3.Redirect,
 		RedirectExpiry: c.Blobs.S3.RedirectExpiry,
+		Settings:       registry.Settings{CreateOnPush: c.CreateOnPush},
 		OnChange:       in.changed,
 	})
 	if err != nil {
 		return nil, err
-	}
-	if in.NewKey != nil && c.CreateOnPush {
-		err = in.Local.PutSettings(ctx, iam.SystemCaller(in.Account, "first-start"), in.Account, registry.Settings{CreateOnPush: true})
 	}
 	return in, err
 }

@@ -45,6 +45,8 @@ type Options struct {
 	// Redirect sends readers of large blobs to the blob store itself where it can sign addresses.
 	Redirect       bool
 	RedirectExpiry time.Duration
+	// Settings are those of accounts that have set none.
+	Settings Settings
 	// OnChange runs in the transaction of every change, for what must be true with it: the audit record, jobs.
 	OnChange func(ctx context.Context, tx *meta.Tx, ch Change) error
 }

@@ -171,12 +171,12 @@ func (l *Local) TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set
 
 // Settings implements [Registry].
 func (l *Local) Settings(ctx context.Context, _ *iam.Caller, account string) (Settings, error) {
-	var s Settings
 	var text string
 	err := l.db.QueryRow(ctx, `SELECT settings FROM registry_settings WHERE account = $1`, account).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
-		return s, nil
+		return l.o.Settings, nil
 	}
+	var s Settings
 	if err != nil {
 		return s, wrap("read registry settings", err)
 	}
