@@ -189,7 +189,8 @@ type Proxies struct {
 type Tracing struct {
 	// OTLP/HTTP endpoint, such as http://collector:4318. When empty,
 	// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT; without
-	// either there is no tracing. Other OTEL_EXPORTER_OTLP_* variables apply too.
+	// either there is no tracing. OpenTelemetry's variables for headers, timeout,
+	// batches and the service's name apply too.
 	Endpoint string `yaml:"endpoint"`
 	// The part of requests to trace, from 0 to 1, where the caller has not decided.
 	Sample float64 `yaml:"sample"`
