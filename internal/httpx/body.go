@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,39 +52,59 @@ func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 //
 // The deadline moves with progress, at most once a [deadlineStep]. Only time spent
 // waiting for the client counts: a slow disk is not held against it.
+//
+// It is not pooled with the Response and does not refer to it, because a handler that
+// passes it on to an HTTP client may return while that still reads.
 type body struct {
-	under  io.ReadCloser // nil: the request has none
-	w      *Response
+	under   io.ReadCloser
+	control *http.ResponseController
+	limits  *Limits
+	now     func() time.Time
+
+	n    atomic.Int64 // bytes read
+	done atomic.Bool  // the handler has returned
+
+	// Of the one goroutine that reads.
 	waited time.Duration // in Read
 	moved  time.Time     // when the read deadline was last set; zero: not set
 	err    error         // what ended it, io.EOF included
+
+	ended atomic.Bool // err is set
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	start := b.w.now()
-	if b.err = b.moveDeadline(start); b.err != nil {
-		return 0, b.err
+	if b.done.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	start := b.now()
+	if err := b.moveDeadline(start); err != nil {
+		return 0, b.end(err)
 	}
 	n, err := b.under.Read(p)
-	b.waited += b.w.now().Sub(start)
-	b.w.Event.BytesIn += int64(n)
+	b.waited += b.now().Sub(start)
+	b.n.Add(int64(n))
 	switch {
 	case err == nil:
 		return n, nil
 	case err == io.EOF:
 		b.clearDeadline()
-		b.err = io.EOF
+		return n, b.end(io.EOF)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		b.err = &BodyError{http.StatusRequestTimeout, errStalled}
+		return n, b.end(&BodyError{http.StatusRequestTimeout, errStalled})
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		b.err = &BodyError{http.StatusBadRequest, errCutShort}
+		return n, b.end(&BodyError{http.StatusBadRequest, errCutShort})
 	default:
-		b.err = &BodyError{http.StatusBadRequest, err}
+		return n, b.end(&BodyError{http.StatusBadRequest, err})
 	}
-	return n, b.err
+}
+
+func (b *body) end(err error) error {
+	b.err = err
+	b.ended.Store(true)
+	return err
 }
 
 // Close is the handler's; the server reads and closes what lies under it.
@@ -95,15 +116,15 @@ func (b *body) moveDeadline(now time.Time) error {
 	if now.Sub(b.moved) < deadlineStep {
 		return nil
 	}
-	left := b.w.limits.Idle
-	if rate := b.w.limits.MinRate; rate > 0 {
-		earned := time.Duration(float64(b.w.Event.BytesIn) / float64(rate) * float64(time.Second))
+	left := b.limits.Idle
+	if rate := b.limits.MinRate; rate > 0 {
+		earned := time.Duration(float64(b.n.Load()) / float64(rate) * float64(time.Second))
 		if left = min(left, left+earned-b.waited); left <= 0 {
 			return &BodyError{http.StatusRequestTimeout, errTooSlow}
 		}
 	}
 	b.moved = now
-	_ = b.w.control.SetReadDeadline(now.Add(left)) // a test's recorder has none
+	_ = b.control.SetReadDeadline(now.Add(left)) // a test's recorder has none
 	return nil
 }
 
@@ -113,15 +134,15 @@ func (b *body) moveDeadline(now time.Time) error {
 func (b *body) clearDeadline() {
 	if !b.moved.IsZero() {
 		b.moved = time.Time{}
-		_ = b.w.control.SetReadDeadline(time.Time{})
+		_ = b.control.SetReadDeadline(time.Time{})
 	}
 }
 
 // abandon bounds the server's own reading of what the handler leaves unread, which
 // it does (up to 256 KiB) before it sends the header, so that the client sees it.
 func (b *body) abandon(now time.Time) {
-	if b.under != nil && b.err == nil {
-		_ = b.w.control.SetReadDeadline(now.Add(drainTime))
+	if !b.ended.Load() {
+		_ = b.control.SetReadDeadline(now.Add(drainTime))
 	}
 }
 

@@ -199,3 +199,28 @@ func TestStalledDownload(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// A body that somebody still holds after its handler returned gives nothing: least of
+// all the next request's bytes.
+func TestBodyAfterHandler(t *testing.T) {
+	_, log := newEvents()
+	bodies := make(chan io.Reader, 2)
+	srv := httptest.NewServer(httpx.New(func(w *httpx.Response, r *http.Request) error {
+		bodies <- r.Body
+		_, err := io.CopyN(io.Discard, r.Body, 1)
+		return err
+	}, httpx.Options{Logger: log}))
+	defer srv.Close()
+	for range 2 {
+		resp, err := http.Post(srv.URL, "", strings.NewReader("secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	}
+	for range 2 {
+		if n, err := (<-bodies).Read(make([]byte, 10)); n != 0 || err == nil {
+			t.Errorf("read %d bytes, %v", n, err)
+		}
+	}
+}

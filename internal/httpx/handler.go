@@ -121,12 +121,12 @@ func (s *entry) ServeHTTP(under http.ResponseWriter, r *http.Request) {
 	}
 	under.Header()["X-Request-Id"] = []string{w.Event.RequestID}
 	if r.Body != nil && r.Body != http.NoBody {
+		w.body = &body{under: r.Body, control: http.NewResponseController(under), limits: &s.o.Limits, now: s.o.Now}
 		// A copy, because the server looks at the type of its own request's body to
 		// decide whether to drain it.
-		w.body = body{under: r.Body, w: w}
-		w.request = *r
-		w.request.Body = &w.body
-		r = &w.request
+		request := *r
+		request.Body = w.body
+		r = &request
 	}
 	if s.o.Observer != nil {
 		s.o.Observer.RequestStarted()
@@ -139,9 +139,13 @@ func (s *entry) ServeHTTP(under http.ResponseWriter, r *http.Request) {
 	panicked, abort := s.call(w, r)
 
 	now := s.o.Now()
-	w.body.abandon(now)
-	w.moveWriteDeadline(now) // for what the server has yet to flush
 	e := &w.Event
+	if w.body != nil {
+		w.body.done.Store(true)
+		w.body.abandon(now)
+		e.BytesIn = w.body.n.Load()
+	}
+	w.moveWriteDeadline(now) // for what the server has yet to flush
 	e.Duration = now.Sub(start)
 	if e.Err == nil {
 		e.Err = w.writeErr
@@ -226,8 +230,5 @@ func (w *Response) answer(err error) {
 func (w *Response) reset() {
 	w.under, w.control = nil, http.ResponseController{}
 	w.Event, w.Origin = Event{}, Origin{}
-	w.writeErr = nil
-	if w.body.under != nil {
-		w.body, w.request = body{}, http.Request{}
-	}
+	w.writeErr, w.body = nil, nil
 }

@@ -33,9 +33,8 @@ type Response struct {
 	writeMoved time.Time // when the write deadline was last set
 	writeErr   error     // the first
 
-	request http.Request // the handler's copy when it has a body
-	body    body
-	attrs   [eventAttrs]slog.Attr
+	body  *body // nil: the request has none
+	attrs [eventAttrs]slog.Attr
 }
 
 var (
@@ -58,7 +57,7 @@ func (w *Response) Written() bool { return w.Event.Status != 0 }
 func (w *Response) WriteHeader(status int) {
 	if w.Event.Status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.Event.Status = status
-		w.body.abandon(w.now())
+		w.abandonBody(w.now())
 	}
 	w.under.WriteHeader(status)
 }
@@ -128,9 +127,15 @@ func (w *Response) begin() {
 	now := w.now()
 	if w.Event.Status == 0 {
 		w.Event.Status = http.StatusOK
-		w.body.abandon(now)
+		w.abandonBody(now)
 	}
 	w.moveWriteDeadline(now)
+}
+
+func (w *Response) abandonBody(now time.Time) {
+	if w.body != nil {
+		w.body.abandon(now)
+	}
 }
 
 func (w *Response) moveWriteDeadline(now time.Time) {
