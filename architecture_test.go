@@ -1,0 +1,131 @@
+package sekisho
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layers is the order of the packages below internal/, the lowest first: a package imports only from layers below its
+// own. What stands in one line does not know of each other.
+var layers = [][]string{
+	{"oci", "durable", "config", "httpx", "observe/logs", "iam/sigv4"},
+	{"observe/metrics", "observe/trace", "meta", "blob", "credfile"},
+	{"blob/file", "blob/s3", "blob/mem", "iam", "audit", "job"},
+	{"registry", "transfer"},
+	{"awsapi", "registry/ociserver"},
+	{"awsapi/ecr", "awsapi/sts"},
+	{"app"},
+}
+
+// testOnly are packages that exist for tests: nothing that is shipped imports them.
+var testOnly = []string{"blob/blobtest", "durable/faultfs", "meta/metatest", "registry/registrytest"}
+
+// foreign says which packages may import a module that belongs behind a seam of ours.
+var foreign = map[string][]string{
+	"modernc.org/sqlite":                         {"meta"},
+	"github.com/jackc/pgx/v5":                    {"meta"},
+	"github.com/pressly/goose/v3":                {"meta"},
+	"github.com/aws/aws-sdk-go-v2/service/s3":    {"blob/s3"},
+	"github.com/spf13/cobra":                     {"cmd/sekisho"},
+	"github.com/google/go-containerregistry":     {"cmd/sekisho"},
+	"github.com/prometheus/client_golang":        {"observe/metrics"},
+	"go.opentelemetry.io/otel/sdk":               {"observe/trace"},
+	"go.opentelemetry.io/otel/exporters":         {"observe/trace"},
+	"github.com/aws/aws-sdk-go-v2/service/ecr":   {"awsapi/ecr", "cmd/sekisho"},
+	"github.com/maypok86/otter/v2":               {"registry"},
+	"github.com/rogpeppe/go-internal/testscript": {},
+}
+
+const module = "github.com/sekisho/sekisho/"
+
+// TestDependencies holds the arrows between packages: downwards only, and none to what is for tests.
+func TestDependencies(t *testing.T) {
+	rank := map[string]int{}
+	for i, layer := range layers {
+		for _, name := range layer {
+			rank[name] = i
+		}
+	}
+	seen := map[string]bool{}
+	for _, p := range list(t) {
+		name := short(p.ImportPath)
+		if slices.Contains(testOnly, name) {
+			seen[name] = true
+			continue
+		}
+		for _, imported := range p.Imports {
+			for prefix, allowed := range foreign {
+				if within(imported, prefix) && !slices.Contains(allowed, name) {
+					t.Errorf("%s imports %s, which belongs to %v alone", name, imported, allowed)
+				}
+			}
+		}
+		if !strings.HasPrefix(p.ImportPath, module+"internal/") {
+			continue // commands may use everything, and nothing can use them
+		}
+		seen[name] = true
+		own, ok := rank[name]
+		if !ok {
+			t.Errorf("%s is in no layer: say here where it belongs, and ARCHITECTURE.md what it is", name)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if !strings.HasPrefix(imported, module) {
+				continue
+			}
+			other := short(imported)
+			switch below, ok := rank[other]; {
+			case slices.Contains(testOnly, other):
+				t.Errorf("%s imports %s, which is for tests", name, other)
+			case ok && below >= own:
+				t.Errorf("%s imports %s, which is not below it", name, other)
+			}
+		}
+	}
+	for _, name := range append(slices.Concat(layers...), testOnly...) {
+		if !seen[name] {
+			t.Errorf("there is no package %s: remove it here", name)
+		}
+	}
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string // of what is shipped, not of tests
+}
+
+func list(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var all []goPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		switch err := dec.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return all
+		case err != nil:
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func short(path string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(path, module), "internal/")
+}
+
+// within reports whether path is the package prefix, or below it.
+func within(path, prefix string) bool {
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
+}
