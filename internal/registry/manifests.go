@@ -119,6 +119,9 @@ func (l *Local) PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put M
 	}
 	algorithm := digest.SHA256
 	if put.Digest != "" {
+		if _, err := oci.ParseDigest(string(put.Digest)); err != nil {
+			return nil, errorf(DigestMismatch, "%v", err)
+		}
 		algorithm = put.Digest.Algorithm()
 	}
 	d := algorithm.FromBytes(put.Data)
@@ -133,17 +136,18 @@ func (l *Local) PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put M
 	if err != nil {
 		return nil, err
 	}
-	m := &Manifest{Digest: d, MediaType: parsed.MediaType, ArtifactType: parsed.ArtifactType, Data: put.Data, PushedAt: l.now().UTC(), pulled: &pullMark{}}
+	m := &Manifest{Digest: d, MediaType: parsed.MediaType, ArtifactType: parsed.ArtifactType, Data: put.Data, pulled: &pullMark{}}
 	if parsed.Subject != nil {
 		m.Subject = parsed.Subject.Digest
 	}
+	now := l.now().UnixMicro()
 	var r *repository
 	var w manifestWrite
 	err = l.update(ctx, "put manifest", func(tx *meta.Tx) (err error) {
 		if r, err = l.repositoryIn(ctx, tx, repo); err != nil {
 			return err
 		}
-		w = manifestWrite{ctx: ctx, tx: tx, r: r, m: m, parsed: parsed, sparse: settings.SparseManifests, now: m.PushedAt.UnixMicro()}
+		w = manifestWrite{ctx: ctx, tx: tx, r: r, m: m, parsed: parsed, sparse: settings.SparseManifests, now: now}
 		if err := w.run(put.Tags); err != nil {
 			return err
 		}
@@ -232,6 +236,7 @@ func (w *manifestWrite) insert(tagged bool) error {
 	if err != nil {
 		return err
 	}
+	w.m.PushedAt = time.UnixMicro(w.now).UTC()
 	for _, id := range blobs {
 		if _, err := w.tx.Exec(w.ctx, `INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES ($1, $2, $3)`, w.m.id, w.r.id, id); err != nil {
 			return err
@@ -255,15 +260,17 @@ func (w *manifestWrite) insert(tagged bool) error {
 
 // find looks whether the manifest is there. If nothing names it, its time begins anew: the client may be about to.
 func (w *manifestWrite) find() (there bool, err error) {
-	var pulled, untagged int64
-	err = w.tx.QueryRow(w.ctx, `SELECT id, pulled_at, untagged_at FROM manifests WHERE repository_id = $1 AND digest = $2`,
-		w.r.id, string(w.m.Digest)).Scan(&w.m.id, &pulled, &untagged)
+	var pushed, pulled, untagged int64
+	var mediaType string
+	err = w.tx.QueryRow(w.ctx, `SELECT id, media_type, pushed_at, pulled_at, untagged_at FROM manifests WHERE repository_id = $1 AND digest = $2`,
+		w.r.id, string(w.m.Digest)).Scan(&w.m.id, &mediaType, &pushed, &pulled, &untagged)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
+	w.m.MediaType, w.m.PushedAt = mediaType, time.UnixMicro(pushed).UTC() // as it was pushed first
 	w.m.pulled.Store(pulled)
 	if untagged == 0 {
 		return true, nil

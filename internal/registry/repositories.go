@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/meta"
@@ -28,7 +29,7 @@ func (l *Local) CreateRepository(ctx context.Context, c *iam.Caller, repo Repo, 
 	if tags == nil {
 		tags = map[string]string{}
 	}
-	out := &Repository{Repo: repo, CreatedAt: l.now().UTC(), Settings: s, Tags: tags}
+	out := &Repository{Repo: repo, CreatedAt: l.now().UTC().Truncate(time.Microsecond), Settings: s, Tags: tags}
 	err := l.update(ctx, "create repository", func(tx *meta.Tx) error {
 		res, err := tx.Exec(ctx, `INSERT INTO repositories (account, name, created_at, settings, tags) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, name) DO NOTHING`,
 			repo.Account, repo.Name, out.CreatedAt.UnixMicro(), encode(s), encode(tags))

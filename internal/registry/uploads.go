@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,8 +71,60 @@ func (u *uploadIDs) check(id string, repo Repo, now time.Time) error {
 	return nil
 }
 
-// uploadCount bounds the unfinished uploads that hold bytes, as far as this process has seen them.
-type uploadCount struct{ n atomic.Int64 }
+// uploadCount bounds the unfinished uploads that hold bytes. It counts those that begin and end in this process; others
+// end on another node, or are collected, and so before it refuses one it asks the store how many there are.
+type uploadCount struct {
+	n       atomic.Int64
+	mu      sync.Mutex
+	counted time.Time // when the store was asked; guarded by mu
+}
+
+// countRest is the least time between two questions to the store, which has to list them all.
+const countRest = 10 * time.Second
+
+// begin counts an upload, or says that there are too many.
+func (u *uploadCount) begin(ctx context.Context, l *Local) error {
+	n := u.n.Add(1)
+	if n > l.o.MaxUploads {
+		if err := u.recount(ctx, l); err != nil {
+			u.end()
+			return err
+		}
+		n = u.n.Load()
+	}
+	if n > l.o.MaxUploads {
+		u.end()
+		return errorf(TooManyUploads, "%d uploads are unfinished, which is as many as are allowed; complete or cancel some, or wait until they expire", l.o.MaxUploads)
+	}
+	return nil
+}
+
+// end takes back one begin; it may have been another process's.
+func (u *uploadCount) end() {
+	if u.n.Add(-1) < 0 {
+		u.n.Add(1)
+	}
+}
+
+// recount sets the count to what the store has and the one that asks, unless that was done just now.
+func (u *uploadCount) recount(ctx context.Context, l *Local) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := l.now()
+	if now.Sub(u.counted) < countRest {
+		return nil
+	}
+	n := int64(1)
+	for _, err := range l.store.Uploads(ctx) {
+		if err != nil {
+			return wrap("count uploads", err)
+		}
+		n++
+	}
+	u.counted = now
+	u.n.Store(n)
+	return nil
+}
 
 // StartUpload implements [Registry].
 func (l *Local) StartUpload(ctx context.Context, _ *iam.Caller, repo Repo) (string, error) {
@@ -97,16 +150,22 @@ func (l *Local) append(ctx context.Context, id string, at, size int64, r io.Read
 	if at != size {
 		return size, errRange(at, size)
 	}
-	if at == 0 {
-		if n := l.uploads.n.Add(1); n > l.o.MaxUploads {
-			l.uploads.n.Add(-1)
-			return 0, errorf(TooManyUploads, "%d uploads are unfinished, which is as many as are allowed; complete or cancel some, or wait until they expire", n-1)
+	if at == 0 { // the upload begins with its first byte: whoever sends none leaves nothing to collect
+		first := make([]byte, 1)
+		if _, err := io.ReadFull(r, first); err == io.EOF {
+			return 0, nil
+		} else if err != nil {
+			return 0, wrap("upload", err)
 		}
+		if err := l.uploads.begin(ctx, l); err != nil {
+			return 0, err
+		}
+		r = io.MultiReader(bytes.NewReader(first), r)
 	}
 	limited := &limitReader{r: r, left: l.o.MaxBlob - at, max: l.o.MaxBlob}
 	after, err := l.store.Append(ctx, id, at, limited)
-	if at == 0 && after == 0 {
-		l.uploads.n.Add(-1) // nothing was kept, or somebody else counts it
+	if _, other := errors.AsType[*blob.OffsetError](err); at == 0 && (other || after == 0) {
+		l.uploads.end() // nothing was kept, or another request began the upload
 	}
 	return after, storeError(id, at, err)
 }
@@ -165,7 +224,7 @@ func (l *Local) uploadSize(ctx context.Context, repo Repo, id string) (int64, er
 		return n, nil
 	}
 	if !errors.Is(err, blob.ErrNotFound) {
-		return 0, wrap("find upload", err)
+		return 0, storeError(id, 0, err)
 	}
 	var ended bool
 	if err := l.db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM ended_uploads WHERE id = $1)`, id).Scan(&ended); err != nil {
@@ -182,26 +241,33 @@ func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id
 	if _, err := oci.ParseDigest(string(end.Digest)); err != nil {
 		return Descriptor{}, errorf(DigestMismatch, "%v", err)
 	}
-	r, err := l.repository(ctx, repo)
-	if err != nil {
+	if _, err := l.repository(ctx, repo); err != nil {
 		return Descriptor{}, err
 	}
 	size, err := l.uploadSize(ctx, repo, id)
 	if err != nil {
 		return Descriptor{}, err
 	}
-	if size == 0 && (end.Body == nil || 0 <= end.Size && end.Size <= l.o.InlineLimit) {
+	if end.Body == nil {
+		end.Size = 0
+	}
+	if size == 0 && 0 <= end.Size && end.Size <= l.o.InlineLimit {
 		if end.At > 0 {
 			return Descriptor{}, errRange(end.At, 0)
 		}
-		return l.putSmall(ctx, r, end)
+		return l.completeSmall(ctx, c, repo, end)
 	}
-	if end.Body != nil && end.Size != 0 {
-		if after, err := l.append(ctx, id, end.At, size, end.Body); err != nil {
-			if size == 0 && after > 0 { // one request was to bring it all: a client that tries again starts again
+	if end.Size != 0 {
+		after, err := l.append(ctx, id, end.At, size, end.Body)
+		if err != nil {
+			// If one request was to bring it all, a client that tries again starts again.
+			if size == 0 && after > 0 && !errors.Is(err, ErrOf(RangeInvalid)) {
 				l.abort(id)
 			}
 			return Descriptor{}, err
+		}
+		if after == 0 {
+			return l.completeSmall(ctx, c, repo, UploadEnd{Digest: end.Digest})
 		}
 	} else if end.At > 0 && end.At != size {
 		return Descriptor{}, errRange(end.At, size)
@@ -209,13 +275,25 @@ func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id
 	began := l.now()
 	object, err := l.store.Commit(ctx, id, end.Digest)
 	if err != nil {
-		if _, ok := errors.AsType[*blob.DigestError](err); ok {
-			l.uploads.n.Add(-1)
+		if _, gone := errors.AsType[*blob.DigestError](err); gone {
+			l.uploads.end()
 		}
 		return Descriptor{}, storeError(id, size, err)
 	}
-	l.uploads.n.Add(-1)
-	return l.keepObject(ctx, r, end.Digest, object, began)
+	l.uploads.end()
+	return l.keepObject(ctx, repo, end.Digest, object, began)
+}
+
+// completeSmall ends an upload of which nothing came before.
+func (l *Local) completeSmall(ctx context.Context, c *iam.Caller, repo Repo, end UploadEnd) (Descriptor, error) {
+	d, err := l.putSmall(ctx, repo, end)
+	if end.Size == 0 && errors.Is(err, ErrOf(DigestMismatch)) {
+		// A client to whom the answer was lost ends its upload once more; by then that is gone, and the blob there.
+		if there, terr := l.StatBlob(ctx, c, repo, end.Digest); terr == nil {
+			return there, nil
+		}
+	}
+	return d, err
 }
 
 // abort drops what has come of an upload, after its request has ended too.
@@ -226,11 +304,11 @@ func (l *Local) abort(id string) {
 		l.log.Warn("an upload that failed is left for collection", "upload", id, "err", err)
 		return
 	}
-	l.uploads.n.Add(-1)
+	l.uploads.end()
 }
 
 // putSmall stores a blob in the metadata database.
-func (l *Local) putSmall(ctx context.Context, r *repository, end UploadEnd) (Descriptor, error) {
+func (l *Local) putSmall(ctx context.Context, repo Repo, end UploadEnd) (Descriptor, error) {
 	data := []byte{}
 	if end.Body != nil {
 		var buf bytes.Buffer
@@ -247,6 +325,10 @@ func (l *Local) putSmall(ctx context.Context, r *repository, end UploadEnd) (Des
 	}
 	d := Descriptor{end.Digest, int64(len(data))}
 	err := l.update(ctx, "put blob", func(tx *meta.Tx) error {
+		r, err := l.repositoryIn(ctx, tx, repo)
+		if err != nil {
+			return err
+		}
 		if err := l.insertBlob(ctx, tx, d, "", data); err != nil {
 			return err
 		}
@@ -258,21 +340,25 @@ func (l *Local) putSmall(ctx context.Context, r *repository, end UploadEnd) (Des
 // maxCommit is how long an object may take from the start of its commit until a row names it. Collection may take an
 // object that no row names for a left-over once it is much older (see Collector), so a process that was stopped for
 // so long in between must not go on as if nothing had happened.
-const maxCommit = time.Hour
+const maxCommit = 6 * time.Hour
 
 // keepObject makes an object of the blob store, whose commit began at a time, the blob with a digest, unless there is
 // one: then the older is kept and the new object dropped.
-func (l *Local) keepObject(ctx context.Context, r *repository, want digest.Digest, object blob.Object, began time.Time) (Descriptor, error) {
+func (l *Local) keepObject(ctx context.Context, repo Repo, want digest.Digest, object blob.Object, began time.Time) (Descriptor, error) {
 	d := Descriptor{want, object.Size}
 	var location string
 	err := l.update(ctx, "put blob", func(tx *meta.Tx) error {
 		if took := l.now().UnixMicro() - began.UnixMicro(); took > maxCommit.Microseconds() { // not Sub: a clock that stands still in sleep won't do
 			return fmt.Errorf("the upload was committed %v ago, its bytes may be collected by now", time.Duration(took)*time.Microsecond)
 		}
+		r, err := l.repositoryIn(ctx, tx, repo)
+		if err != nil {
+			return err
+		}
 		if err := l.insertBlob(ctx, tx, d, object.Key, nil); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, `SELECT location FROM blobs WHERE digest = $1`, string(want)).Scan(&location)
+		err = tx.QueryRow(ctx, `SELECT location FROM blobs WHERE digest = $1`, string(want)).Scan(&location)
 		if errors.Is(err, sql.ErrNoRows) {
 			return errAgain // it was there a statement ago, and collection on another node took it
 		}
@@ -317,7 +403,7 @@ func (l *Local) CancelUpload(ctx context.Context, _ *iam.Caller, repo Repo, id s
 		return storeError(id, size, err)
 	}
 	if size > 0 {
-		l.uploads.n.Add(-1)
+		l.uploads.end()
 	}
 	return nil
 }
