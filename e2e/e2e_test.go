@@ -1,0 +1,216 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real clients take longer than a short run has")
+	}
+	built, err := build(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Condition:           condition,
+		Setup:               func(env *testscript.Env) error { return setup(env, built) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve":      cmdServe,
+			"stopserver": cmdStop,
+			"kill9":      cmdKill9,
+			"throttle":   cmdThrottle,
+			"engine":     cmdEngine,
+			"layout":     cmdLayout,
+			"capture":    cmdCapture,
+			"same":       cmdSame,
+		},
+	})
+}
+
+// binaries are what the scripts run that is built from this tree.
+type binaries struct {
+	sekisho string
+	hello   map[string]string // by architecture: testdata/hello, static
+}
+
+func build(dir string) (binaries, error) {
+	b := binaries{sekisho: os.Getenv("SEKISHO_E2E_BINARY"), hello: make(map[string]string)}
+	if b.sekisho == "" {
+		b.sekisho = filepath.Join(dir, "sekisho")
+		args := []string{"build", "-o", b.sekisho}
+		if raceDetector {
+			args = append(args, "-race")
+		}
+		if err := goTool(nil, append(args, "../cmd/sekisho")...); err != nil {
+			return b, err
+		}
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		b.hello[arch] = filepath.Join(dir, "hello-"+arch)
+		if err := goTool([]string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch},
+			"build", "-trimpath", "-ldflags=-s -w", "-o", b.hello[arch], "./testdata/hello/main.go"); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+func goTool(env []string, args ...string) error {
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// toolPath is the PATH that scripts and the look-up of their tools share.
+var toolPath = sync.OnceValue(func() string {
+	dir := os.Getenv("SEKISHO_TEST_TOOLS")
+	if dir == "" {
+		dir = filepath.Join("..", ".cache", "tools")
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	return dir + string(os.PathListSeparator) + os.Getenv("PATH")
+})
+
+// condition knows [tool:NAME]: the client is there and can work here.
+func condition(cond string) (bool, error) {
+	name, ok := strings.CutPrefix(cond, "tool:")
+	if !ok {
+		return false, fmt.Errorf("unknown condition %q", cond)
+	}
+	err := usable(name)
+	if err != nil && os.Getenv("SEKISHO_REQUIRE_TOOLS") != "" {
+		return false, fmt.Errorf("SEKISHO_REQUIRE_TOOLS is set and %s can't be used: %w", name, err)
+	}
+	return err == nil, nil
+}
+
+func usable(name string) error {
+	switch name {
+	case "podman", "buildah":
+		if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+			return errors.New("it needs root on Linux to have storage of its own")
+		}
+	}
+	for dir := range strings.SplitSeq(toolPath(), string(os.PathListSeparator)) {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
+			return nil
+		}
+	}
+	return errors.New("it is not installed; see .ci/install")
+}
+
+// world is what a script's commands share.
+type world struct {
+	binaries
+	server *server
+	proxy  *proxy
+}
+
+type worldKey struct{}
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+
+func setup(env *testscript.Env, built binaries) error {
+	w := &world{binaries: built}
+	env.Values[worldKey{}] = w
+	env.Defer(func() {
+		w.proxy.close()
+		w.server.kill()
+		if tb, ok := env.T().(testing.TB); ok && tb.Failed() {
+			log, _ := os.ReadFile(filepath.Join(env.WorkDir, serverLog))
+			tb.Logf("the server's log:\n%s", log)
+		}
+	})
+	// For sockets, whose paths may have 107 bytes, and podman's run root, which may have 50.
+	run, err := os.MkdirTemp("/tmp", "e2e")
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { os.RemoveAll(run) })
+	home := filepath.Join(env.WorkDir, ".home")
+	for _, dir := range []string{home, filepath.Join(home, "tmp")} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	bin := filepath.Join(home, "bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
+		return err
+	}
+	if err := os.Symlink(built.sekisho, filepath.Join(bin, "sekisho")); err != nil {
+		return err
+	}
+	for key, value := range map[string]string{
+		"PATH":                      bin + string(os.PathListSeparator) + toolPath(),
+		"HOME":                      home,
+		"TMPDIR":                    filepath.Join(home, "tmp"),
+		"XDG_RUNTIME_DIR":           run,
+		"DATA":                      filepath.Join(env.WorkDir, "data"),
+		"DOCKER_CONFIG":             filepath.Join(home, "docker"),
+		"DOCKER_BUILDKIT":           "0", // the engine here has none
+		"DOCKER_CLI_HINTS":          "false",
+		"CONTAINERS_CONF":           filepath.Join(home, "containers.conf"),
+		"CONTAINERS_STORAGE_CONF":   filepath.Join(home, "storage.conf"),
+		"AWS_PAGER":                 "",
+		"AWS_EC2_METADATA_DISABLED": "true",
+		"COSIGN_PASSWORD":           "",
+		"NO_COLOR":                  "1",
+	} {
+		env.Setenv(key, value)
+	}
+	// The aws command may be a pyenv shim, which finds its versions through the real home.
+	if root, err := pyenvRoot(); err == nil {
+		env.Setenv("PYENV_ROOT", root)
+	}
+	return nil
+}
+
+func pyenvRoot() (string, error) {
+	if root := os.Getenv("PYENV_ROOT"); root != "" {
+		return root, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	root := filepath.Join(home, ".pyenv")
+	_, err = os.Stat(root)
+	return root, err
+}
+
+// cmdCapture sets a variable to what the last command printed: capture NAME.
+func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: capture NAME")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// cmdSame compares two values: same $A $B.
+func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: [!] same A B")
+	}
+	if (args[0] == args[1]) == neg {
+		ts.Fatalf("%q and %q", args[0], args[1])
+	}
+}
