@@ -144,7 +144,7 @@ func render(text string, d Dialect) string {
 
 var (
 	forSQLite = strings.NewReplacer(
-		"{{serial}}", "INTEGER PRIMARY KEY",
+		"{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT", // without it the number of a deleted row is used again
 		"{{text}}", "TEXT",
 		"{{without_rowid}}", "WITHOUT ROWID",
 	)

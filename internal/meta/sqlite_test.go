@@ -91,6 +91,68 @@ func TestBatch(t *testing.T) {
 	})
 }
 
+// TestBatchSees: who fails because of another in the batch learns of it when that is durable, and can be read.
+func TestBatchSees(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := metatest.Open(t, metatest.SQLite(t))
+		withTables(t, db)
+		ctx := t.Context()
+		there := errors.New("is there")
+		began, release := make(chan struct{}), make(chan struct{})
+		var all sync.WaitGroup
+		all.Go(func() {
+			db.Update(ctx, func(*meta.Tx) error { close(began); <-release; return nil })
+		})
+		<-began
+		for range 20 {
+			all.Go(func() {
+				err := db.Update(ctx, func(tx *meta.Tx) error {
+					var found bool
+					if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM parent WHERE id = 1)`).Scan(&found); err != nil {
+						return err
+					}
+					if found {
+						return there
+					}
+					return insertParent(ctx, 1)(tx)
+				})
+				if err != nil && err != there {
+					t.Errorf("update: %v", err)
+				}
+				if diff := cmp.Diff([]int{1}, parents(t, db)); diff != "" {
+					t.Errorf("rows after an update that returned %v (-want +got):\n%s", err, diff)
+				}
+			})
+		}
+		synctest.Wait()
+		close(release)
+		all.Wait()
+	})
+}
+
+// TestReusedID: a row never gets the number of one that is gone, also if that was the newest.
+func TestReusedID(t *testing.T) {
+	metatest.EachDB(t, func(t *testing.T, db *meta.DB) {
+		ctx := t.Context()
+		const insert = `INSERT INTO repositories (account, name, created_at, settings, tags) VALUES ('1', 'a', 0, '', '') RETURNING id`
+		last := int64(0)
+		for range 3 {
+			var id int64
+			err := db.Update(ctx, func(tx *meta.Tx) error { return tx.QueryRow(ctx, insert).Scan(&id) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id <= last {
+				t.Errorf("id %d after %d", id, last)
+			}
+			last = id
+			if err := exec(ctx, db, `DELETE FROM repositories`); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // TestBatchExits: a function that panics or ends its goroutine, as t.FailNow does, harms neither the others nor the writer.
 func TestBatchExits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -38,7 +38,7 @@ type writer struct {
 	// The rest belongs to the goroutine.
 	conn *sql.Conn   // nil after an error that left it unusable
 	raw  *sqliteConn // the driver's side of conn
-	ran  []*update   // succeeded within the open transaction, waiting for its commit
+	ran  []*update   // have run in the open transaction and wait for its commit, also those that failed
 }
 
 func newWriter(ctx context.Context, dsn string, log *slog.Logger) (*writer, error) {
@@ -174,9 +174,13 @@ func (w *writer) settle(u *update, first bool, err error) {
 		if serr == nil {
 			serr = w.exec(stmtRelease)
 		}
-		if serr != nil {
-			w.abort(serr)
+		if serr == nil {
+			// It may have failed because of what others in this batch did: its caller must not know that before it is true.
+			u.err = err
+			w.ran = append(w.ran, u)
+			return
 		}
+		w.abort(serr)
 	}
 	u.finish(err)
 }
@@ -190,19 +194,22 @@ func (w *writer) commit() {
 		w.abort(fmt.Errorf("commit update: %w", err))
 		return
 	}
-	w.finish(nil)
+	for _, u := range w.ran {
+		u.finish(u.err)
+	}
+	w.forget()
 }
 
 // abort rolls the transaction back, and every update that has run in it fails with err.
 func (w *writer) abort(err error) {
 	w.rollback()
-	w.finish(err)
-}
-
-func (w *writer) finish(err error) {
 	for _, u := range w.ran {
 		u.finish(err)
 	}
+	w.forget()
+}
+
+func (w *writer) forget() {
 	clear(w.ran)
 	w.ran = w.ran[:0]
 }
