@@ -23,7 +23,8 @@ import (
 //
 // With -mib every image has a further layer of so many incompressible megabytes.
 // The bytes are the same every time, as far as the Go compiler's are.
-// It sets APP_DIGEST (APP_HEX without the algorithm), NESTED_DIGEST, AMD64_DIGEST and ARM64_DIGEST, and leaves docker's build context in DIR/build.
+// It sets APP_DIGEST (APP_HEX without the algorithm), NESTED_DIGEST, AMD64_DIGEST, ARM64_DIGEST and LAYER_HEX, the
+// arm64 image's last layer, and leaves docker's build context in DIR/build.
 func cmdLayout(ts *testscript.TestScript, neg bool, args []string) {
 	flags := flag.NewFlagSet("layout", flag.ContinueOnError)
 	mib := flags.Int("mib", 0, "")
@@ -62,6 +63,7 @@ func cmdLayout(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("APP_HEX", app.Digest.Encoded())
 	ts.Setenv("NESTED_DIGEST", nested.Digest.String())
 	ts.Setenv("AMD64_DIGEST", images[0].Digest.String())
+	ts.Setenv("LAYER_HEX", l.last.Encoded())
 	ts.Setenv("ARM64_DIGEST", images[1].Digest.String())
 	ts.Check(buildContext(filepath.Join(l.dir, "build"), hello))
 }
@@ -90,15 +92,18 @@ type file struct {
 }
 
 // layout writes the blobs of an OCI image layout.
-type layout struct{ dir string }
+type layout struct {
+	dir  string
+	last digest.Digest // the layer written last
+}
 
-func (l layout) blob(mediaType string, data []byte) (v1.Descriptor, error) {
+func (l *layout) blob(mediaType string, data []byte) (v1.Descriptor, error) {
 	d := digest.FromBytes(data)
 	return v1.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))},
 		os.WriteFile(filepath.Join(l.dir, "blobs", "sha256", d.Encoded()), data, 0o644)
 }
 
-func (l layout) json(mediaType string, v any) (v1.Descriptor, error) {
+func (l *layout) json(mediaType string, v any) (v1.Descriptor, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return v1.Descriptor{}, err
@@ -106,7 +111,7 @@ func (l layout) json(mediaType string, v any) (v1.Descriptor, error) {
 	return l.blob(mediaType, data)
 }
 
-func (l layout) image(arch string, layers [][]file) (v1.Descriptor, error) {
+func (l *layout) image(arch string, layers [][]file) (v1.Descriptor, error) {
 	config := v1.Image{
 		Platform: v1.Platform{OS: "linux", Architecture: arch},
 		Config:   v1.ImageConfig{Entrypoint: []string{"/hello"}},
@@ -124,6 +129,7 @@ func (l layout) image(arch string, layers [][]file) (v1.Descriptor, error) {
 		}
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.FromBytes(plain))
 		manifest.Layers = append(manifest.Layers, layer)
+		l.last = layer.Digest
 	}
 	var err error
 	if manifest.Config, err = l.json(v1.MediaTypeImageConfig, config); err != nil {
@@ -134,7 +140,7 @@ func (l layout) image(arch string, layers [][]file) (v1.Descriptor, error) {
 	return d, err
 }
 
-func (l layout) index(manifests []v1.Descriptor, annotations map[string]string) (v1.Descriptor, error) {
+func (l *layout) index(manifests []v1.Descriptor, annotations map[string]string) (v1.Descriptor, error) {
 	return l.json(v1.MediaTypeImageIndex, v1.Index{
 		Versioned:   specs.Versioned{SchemaVersion: 2},
 		MediaType:   v1.MediaTypeImageIndex,
@@ -144,7 +150,7 @@ func (l layout) index(manifests []v1.Descriptor, annotations map[string]string) 
 }
 
 // tags writes index.json, the entry to the layout.
-func (l layout) tags(tags []string, manifests []v1.Descriptor) error {
+func (l *layout) tags(tags []string, manifests []v1.Descriptor) error {
 	entry := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
 	for i, d := range manifests {
 		d.Annotations = map[string]string{v1.AnnotationRefName: tags[i]}
