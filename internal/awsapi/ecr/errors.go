@@ -1,0 +1,93 @@
+package ecr
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/sekisho/sekisho/internal/registry"
+)
+
+// kinds is the one table from the domain's errors to ECR's. What isn't in it is an internal error.
+var kinds = map[registry.Kind]func(*registry.Error, *string) smithy.APIError{
+	registry.RepositoryUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.RepositoryNotFoundException{Message: m}
+	},
+	registry.RepositoryExists: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.RepositoryAlreadyExistsException{Message: m}
+	},
+	registry.RepositoryNotEmpty: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.RepositoryNotEmptyException{Message: m}
+	},
+	registry.NameInvalid: func(e *registry.Error, _ *string) smithy.APIError {
+		return invalid("repositoryName", e.Message)
+	},
+	registry.ManifestUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ImageNotFoundException{Message: m}
+	},
+	registry.ManifestInvalid: func(e *registry.Error, _ *string) smithy.APIError {
+		return invalid("imageManifest", e.Message)
+	},
+	registry.BlobUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.LayersNotFoundException{Message: m}
+	},
+	registry.BlobsMissing: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.LayersNotFoundException{Message: m}
+	},
+	registry.ManifestsMissing: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ReferencedImagesNotFoundException{Message: m}
+	},
+	registry.TagImmutable: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ImageTagAlreadyExistsException{Message: m}
+	},
+	registry.DigestMismatch: func(_ *registry.Error, m *string) smithy.APIError { // of a layer; see putImage
+		return &types.InvalidLayerException{Message: m}
+	},
+	registry.UploadUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.UploadNotFoundException{Message: m}
+	},
+	registry.UploadBusy: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.LimitExceededException{Message: m}
+	},
+	registry.RangeInvalid: func(e *registry.Error, m *string) smithy.APIError {
+		return &types.InvalidLayerPartException{Message: m, LastValidByteReceived: new(e.Offset - 1)}
+	},
+	registry.LengthMismatch: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.InvalidLayerPartException{Message: m}
+	},
+	registry.TooLarge: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.LimitExceededException{Message: m}
+	},
+	registry.TooManyUploads: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.LimitExceededException{Message: m}
+	},
+	registry.SettingInvalid: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.InvalidParameterException{Message: m}
+	},
+	registry.Full: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ServerException{Message: m}
+	},
+}
+
+func explain(err error) smithy.APIError {
+	e, ok := errors.AsType[*registry.Error](err)
+	if !ok {
+		return nil
+	}
+	if make, ok := kinds[e.Kind]; ok {
+		return make(e, &e.Message)
+	}
+	return nil
+}
+
+// isKind reports whether err is an error of the domain of that kind.
+func isKind(err error, k registry.Kind) bool { return errors.Is(err, registry.ErrOf(k)) }
+
+// invalid words a broken constraint as ECR does.
+func invalid(member, constraint string) smithy.APIError {
+	return &types.InvalidParameterException{
+		Message: new(fmt.Sprintf("Invalid parameter at '%s' failed to satisfy constraint: '%s'", member, constraint)),
+	}
+}

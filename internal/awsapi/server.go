@@ -1,0 +1,184 @@
+package awsapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/sekisho/sekisho/internal/httpx"
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/sigv4"
+)
+
+// Keys finds the secret of an access key, as [iam.Service] does. Errors: [iam.ErrUnknownKey], [iam.ErrThrottled].
+type Keys interface {
+	Secret(ctx context.Context, accessKeyID string, from netip.Addr) (iam.Secret, *iam.Principal, error)
+}
+
+// Server answers requests for the services that it is made with, all at the path "/", as AWS's endpoints do.
+type Server struct {
+	region   string
+	keys     Keys
+	verifier *sigv4.Verifier
+	bodies   *bodies
+	targets  map[string]*Service // JSON services by prefix
+	queries  []*Service
+	unsigned *Service // whose form errors take where no service is known
+}
+
+// New returns a Server for a region. Signatures must be for it.
+func New(region string, keys Keys, now func() time.Time, services ...*Service) *Server {
+	s := &Server{
+		region:   region,
+		keys:     keys,
+		verifier: sigv4.New(now),
+		bodies:   newBodies(),
+		targets:  map[string]*Service{},
+		unsigned: NewJSON("", "", ServiceOptions{Internal: "InternalFailure"}),
+	}
+	for _, svc := range services {
+		switch w := svc.wire.(type) {
+		case *jsonWire:
+			s.targets[w.prefix] = svc
+		case *queryWire:
+			s.queries = append(s.queries, svc)
+		}
+	}
+	return s
+}
+
+// Handles reports whether a request is for an AWS API rather than for what else there may be at "/".
+func (s *Server) Handles(r *http.Request) bool {
+	return r.URL.Path == "/" && (r.Method == http.MethodPost || strings.Contains(r.URL.RawQuery, "X-Amz-Signature="))
+}
+
+// Serve implements [httpx.Handler].
+func (s *Server) Serve(w *httpx.Response, r *http.Request) error {
+	w.Header()["X-Amzn-Requestid"] = []string{w.Event.RequestID}
+	svc, err := s.serve(w, r)
+	if err == nil || w.Written() {
+		return err
+	}
+	e, status := explain(err, svc.wire.faults(), &svc.o, w.Event.RequestID)
+	if werr := svc.wire.writeError(w, r, e, status); werr != nil {
+		return fmt.Errorf("%w; and its answer: %w", err, werr)
+	}
+	return err
+}
+
+// serve returns the service that the request is for, also when it fails.
+func (s *Server) serve(w *httpx.Response, r *http.Request) (*Service, error) {
+	if w.Origin.Host != "" && w.Origin.Host != r.Host { // by a trusted proxy: the client signed its own name for us
+		copied := *r
+		copied.Host = w.Origin.Host
+		r = &copied
+	}
+	if len(r.Header["X-Amz-Target"]) > 0 {
+		return s.serveJSON(w, r)
+	}
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if len(s.queries) > 0 && (media == "application/x-www-form-urlencoded" || r.Method == http.MethodGet) {
+		return s.serveQuery(w, r)
+	}
+	return s.unsigned, &unknownOperation{"The request has neither an X-Amz-Target header nor an Action parameter: it is for no AWS API."}
+}
+
+func (s *Server) serveJSON(w *httpx.Response, r *http.Request) (*Service, error) {
+	target := r.Header.Get("X-Amz-Target")
+	prefix, name, _ := strings.Cut(target, ".")
+	svc := s.targets[prefix]
+	if svc == nil || r.Method != http.MethodPost {
+		return s.unsigned, &unknownOperation{"No service here has the operation that the X-Amz-Target header names."}
+	}
+	op := svc.ops[name]
+	if op == nil {
+		return svc, &unknownOperation{"The operation that the X-Amz-Target header names is not supported."}
+	}
+	caller, body, err := s.authenticate(w, r, op.maxBody, svc)
+	if err != nil {
+		return svc, err
+	}
+	defer body.release()
+	return svc, s.call(w, r, svc, op, caller.Caller, func(in any) error { return decodeJSON(body.bytes, in) })
+}
+
+func (s *Server) serveQuery(w *httpx.Response, r *http.Request) (*Service, error) {
+	// Which service is meant, only the signature says.
+	caller, body, err := s.authenticate(w, r, DefaultMaxBody, s.queries...)
+	if err != nil {
+		return s.queries[0], err
+	}
+	defer body.release()
+	svc := caller.service
+	form, err := url.ParseQuery(string(body.bytes))
+	if r.Method == http.MethodGet {
+		form, err = r.URL.Query(), nil
+	}
+	if err != nil {
+		return svc, &malformed{"The body is not a form."}
+	}
+	action, version := form.Get("Action"), form.Get("Version")
+	op := svc.ops[action]
+	if op == nil || version != svc.wire.(*queryWire).version {
+		return svc, &unknownOperation{fmt.Sprintf("Could not find operation %.128s for version %.128s", action, version)}
+	}
+	return svc, s.call(w, r, svc, op, caller.Caller, func(any) error { return nil })
+}
+
+func (s *Server) call(w *httpx.Response, r *http.Request, svc *Service, op *operation, c *iam.Caller, decode func(any) error) error {
+	w.Event.Operation, w.Event.Action = op.name, svc.name+":"+op.name
+	out, err := op.call(r.Context(), &Call{Caller: c, Origin: w.Origin}, &w.Event, decode)
+	if err != nil {
+		return err
+	}
+	return svc.wire.writeResult(w, r, op.name, out)
+}
+
+// authenticated is a caller whose signature over the whole request was verified.
+type authenticated struct {
+	*iam.Caller
+	service *Service // the one that the signature is for
+}
+
+// authenticate verifies the signature of a request for one of the services and returns its body, to be released.
+func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64, services ...*Service) (authenticated, *heldBody, error) {
+	scope := sigv4.Scope{Region: s.region}
+	for _, svc := range services {
+		scope.Services = append(scope.Services, svc.name)
+	}
+	claim, err := s.verifier.Parse(r, scope)
+	if err != nil {
+		return authenticated{}, nil, err
+	}
+	secret, principal, err := s.keys.Secret(r.Context(), claim.AccessKeyID, w.Origin.Client)
+	if err == nil && claim.SecurityToken != "" { // there are no temporary credentials, so it is not one of ours
+		err = iam.ErrUnknownKey
+	}
+	if err != nil {
+		return authenticated{}, nil, err
+	}
+	body, err := s.bodies.read(r, maxBody)
+	if err != nil {
+		return authenticated{}, nil, err
+	}
+	if err := s.verifier.Verify(claim, secret.Reveal(), sha256.Sum256(body.bytes)); err != nil {
+		body.release()
+		return authenticated{}, nil, err
+	}
+	a := authenticated{Caller: principal.Caller()}
+	a.SourceIP, a.SecureTransport = w.Origin.Client, w.Origin.Secure
+	a.RequestID, a.UserAgent = w.Event.RequestID, r.UserAgent()
+	w.Event.Principal = a.ARN
+	for _, svc := range services {
+		if svc.name == claim.Service {
+			a.service = svc
+		}
+	}
+	return a, body, nil
+}
