@@ -36,5 +36,6 @@ func (in *Instance) measure(version string) (*metrics.Metrics, *metrics.HTTP) {
 			return err
 		},
 	})
+	m.Func("sekisho_audit_lost_total", "Audit events that there was no room for.", true, func() float64 { return float64(in.Audit.LostTotal()) })
 	return m, m.HTTP(operations...)
 }

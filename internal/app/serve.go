@@ -6,10 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/sekisho/sekisho/internal/awsapi"
+	"github.com/sekisho/sekisho/internal/awsapi/ecr"
+	"github.com/sekisho/sekisho/internal/awsapi/sts"
 	"github.com/sekisho/sekisho/internal/httpx"
+	"github.com/sekisho/sekisho/internal/observe/metrics"
+	"github.com/sekisho/sekisho/internal/observe/trace"
 	"github.com/sekisho/sekisho/internal/registry"
 	"github.com/sekisho/sekisho/internal/registry/ociserver"
 )
@@ -24,9 +32,34 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	wg.Go(func() { in.Local.Run(background) })
 	wg.Go(func() { in.Audit.Run(background) })
 
-	srv, err := in.server(ctx, version)
+	tracer, err := trace.New(ctx, trace.Options{
+		Endpoint: in.Config.Tracing.Endpoint, Sample: in.Config.Tracing.Sample, Version: version, Getenv: os.Getenv, Logger: in.Log,
+	})
 	if err != nil {
 		return err
+	}
+	if tracer != nil {
+		defer in.endTracing(ctx, tracer)
+	}
+	m, observer := in.measure(version)
+	srv, err := in.server(ctx, tracer, m, observer)
+	if err != nil {
+		return err
+	}
+	if in.Config.Metrics.Listen != "" {
+		own, err := in.metricsServer(ctx, m)
+		if err != nil {
+			return errors.Join(err, srv.Shutdown(ctx))
+		}
+		wg.Go(func() {
+			if err := own.Serve(); err != nil {
+				in.Log.Error("metrics are no longer served on their own address", "err", err)
+			}
+		})
+		wg.Go(func() {
+			<-background.Done()
+			_ = own.Shutdown(background) // at once: a scrape can be repeated
+		})
 	}
 	addrs := make([]string, 0, len(in.Config.Listen))
 	for _, a := range srv.Addrs() {
@@ -50,21 +83,46 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	return errors.Join(err, <-served)
 }
 
+// endTracing sends the last spans, if the collector takes them soon.
+func (in *Instance) endTracing(ctx context.Context, t *trace.Tracer) {
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := t.Shutdown(last); err != nil {
+		in.Log.Warn("the last traces were not sent", "err", err)
+	}
+}
+
+// metricsServer serves /metrics alone, on its own address.
+func (in *Instance) metricsServer(ctx context.Context, m *metrics.Metrics) (*httpx.Server, error) {
+	page := m.Handler(nil)
+	h := httpx.New(func(w *httpx.Response, r *http.Request) error {
+		if r.URL.Path != "/metrics" {
+			return &httpx.Error{Status: http.StatusNotFound, Message: "only /metrics is here"}
+		}
+		return page(w, r)
+	}, httpx.Options{Logger: in.Log, Now: in.now})
+	srv := httpx.NewServer(h, httpx.ServerOptions{Logger: in.Log})
+	return srv, srv.Listen(ctx, in.Config.Metrics.Listen)
+}
+
 // server wires what answers and opens the addresses.
-func (in *Instance) server(ctx context.Context, version string) (*httpx.Server, error) {
+func (in *Instance) server(ctx context.Context, tracer *trace.Tracer, m *metrics.Metrics, observer httpx.Observer) (*httpx.Server, error) {
 	c := in.Config
 	limits := httpx.Limits{Idle: c.Limits.Idle, MinRate: int64(c.Limits.MinRate)}
 	if limits.MinRate == 0 {
 		limits.MinRate = -1
 	}
-	m, counted := in.measure(version)
-	h := httpx.New(in.route(m.Handler(c.Metrics.Allow)), httpx.Options{
+	o := httpx.Options{
 		Logger:   in.Log,
 		Proxies:  httpx.Proxies{Trusted: c.Proxies.Trusted, Forwarded: c.Proxies.Header == "forwarded"},
 		Limits:   limits,
-		Observer: counted,
+		Observer: observer,
 		Now:      in.now,
-	})
+	}
+	if tracer != nil {
+		o.Trace = tracer.Request
+	}
+	h := httpx.New(in.route(m.Handler(c.Metrics.Allow)), o)
 	var tlsConfig *tls.Config
 	if c.TLS.Cert != "" {
 		cert, err := httpx.LoadCertificate(c.TLS.Cert, c.TLS.Key, in.Log, in.now)
@@ -91,14 +149,18 @@ func (in *Instance) Served() registry.Registry {
 
 // route returns the handler of all requests: one port for everything, told apart by path.
 func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
+	served := in.Served()
+	links := &ociserver.Links{Key: in.linkKey, Now: in.now}
 	oci := &ociserver.Server{
-		Registry: in.Served(),
+		Registry: served,
 		Auth:     in.IAM,
-		Links:    &ociserver.Links{Key: in.linkKey, Now: in.now},
+		Links:    links,
 		Account:  in.Account,
 		Region:   in.Config.Region,
 		Domain:   in.Config.Domain,
 	}
+	ecrAPI := &ecr.API{Registry: served, Judge: in.Judge, Tokens: in.IAM, Links: links, Addresses: in.addresses()}
+	aws := awsapi.New(in.Config.Region, in.IAM, in.now, ecrAPI.Service(), sts.Service())
 	health := in.health()
 	return func(w *httpx.Response, r *http.Request) error {
 		path := r.URL.Path
@@ -108,6 +170,8 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 		case path == "/v2":
 			r.URL.Path = "/v2/"
 			return oci.Serve(w, r)
+		case aws.Handles(r):
+			return aws.Serve(w, r)
 		case path == "/healthz" || path == "/readyz":
 			return health(w, r)
 		case path == "/metrics":
@@ -115,6 +179,15 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 		}
 		return &httpx.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is nothing at %q; the registry is at /v2/", path)}
 	}
+}
+
+// addresses says how answers name this instance.
+func (in *Instance) addresses() ecr.Addresses {
+	a := ecr.Addresses{Account: in.Account, Region: in.Config.Region, Domain: in.Config.Domain}
+	if in.Config.PublicURL != "" {
+		a.PublicURL, _ = url.Parse(in.Config.PublicURL) // it was checked with the configuration
+	}
+	return a
 }
 
 // health answers /healthz, which is fine while the process answers, and /readyz, which asks the database and the store.

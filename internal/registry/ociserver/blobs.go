@@ -160,14 +160,6 @@ func (s *Server) sources(req *request, d digest.Digest, from string) ([]registry
 	return []registry.Repo{source}, nil
 }
 
-// repo reads a repository's name in which the account may stand first.
-func (s *Server) repo(name, account string) registry.Repo {
-	if len(name) > 13 && name[12] == '/' && oci.IsAccount(name[:12]) {
-		return registry.Repo{Account: name[:12], Name: name[13:]}
-	}
-	return registry.Repo{Account: account, Name: name}
-}
-
 func created(w *httpx.Response, req *request, d digest.Digest) error {
 	h := w.Header()
 	h["Location"] = []string{"/v2/" + req.path + "/blobs/" + string(d)}

@@ -81,10 +81,6 @@ func namesJSON(head string, names []string) []byte {
 }
 
 func (s *Server) catalog(w *httpx.Response, req *request) error {
-	account := s.hostAccount(req.Host)
-	if account == "" {
-		account = s.Account
-	}
 	p, empty, err := req.page()
 	if err != nil {
 		return err
@@ -92,7 +88,7 @@ func (s *Server) catalog(w *httpx.Response, req *request) error {
 	if empty {
 		p.Limit = 1
 	}
-	repos, more, err := s.Registry.Repositories(req.Context(), req.caller, account, p)
+	repos, more, err := s.Registry.Repositories(req.Context(), req.caller, s.account(req.Host), p)
 	if err != nil {
 		return err
 	}

@@ -98,12 +98,7 @@ func (s *Server) parse(r *http.Request) (*Route, *request, error) {
 		return nil, req, &protocolError{http.StatusNotFound, "NAME_UNKNOWN", "there is nothing at this path; see the distribution specification for those that there are"}
 	}
 	req.path, req.last = rest, path[strings.LastIndexByte(path, '/')+1:]
-	req.repo.Account, req.repo.Name = s.Account, rest
-	if account := s.hostAccount(r.Host); account != "" {
-		req.repo.Account = account
-	} else if first, after, _ := strings.Cut(rest, "/"); oci.IsAccount(first) {
-		req.repo = registry.Repo{Account: first, Name: after}
-	}
+	req.repo = s.repo(rest, s.account(r.Host))
 	var rt *Route
 	var allow []string
 	for i := range Routes {
@@ -163,19 +158,27 @@ func cutLast(s string) (before, after string, ok bool) {
 	return s[:i], s[i+1:], true
 }
 
-// hostAccount returns the account that a host name of the form <account>.dkr.ecr.<region>.<domain> names.
-func (s *Server) hostAccount(host string) string {
+// account returns the account that a host name of the form <account>.dkr.ecr.<region>.<domain> names, else the default.
+func (s *Server) account(host string) string {
 	account, rest, ok := strings.Cut(host, ".")
 	if !ok || s.Domain == "" || !oci.IsAccount(account) {
-		return ""
+		return s.Account
 	}
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
 		rest = rest[:i]
 	}
 	if !strings.EqualFold(rest, "dkr.ecr."+s.Region+"."+s.Domain) {
-		return ""
+		return s.Account
 	}
 	return account
+}
+
+// repo reads a repository's name in which the account may stand first.
+func (s *Server) repo(name, account string) registry.Repo {
+	if len(name) > 12 && name[12] == '/' && oci.IsAccount(name[:12]) {
+		return registry.Repo{Account: name[:12], Name: name[13:]}
+	}
+	return registry.Repo{Account: account, Name: name}
 }
 
 // digest reads the digest at the end of the path.
