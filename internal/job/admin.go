@@ -86,7 +86,7 @@ func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
 func (q *Queue) Cancel(ctx context.Context, id int64) error {
 	return q.change(ctx, id, "cancel", `UPDATE job SET
 			cancel = CASE WHEN state = 'running' THEN 1 ELSE 0 END,
-			finished_at = CASE WHEN state = 'running' THEN 0 ELSE $2 END,
+			finished_at = CASE WHEN state = 'running' THEN 0 ELSE CAST($2 AS BIGINT) END,
 			state = CASE WHEN state = 'running' THEN 'running' ELSE 'cancelled' END
 		WHERE id = $1 AND state IN ('queued', 'running')`, q.interrupt)
 }

@@ -17,6 +17,7 @@ const afterError = 5 * time.Second
 func (q *Queue) dispatchLoop() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var polled time.Time
 	for {
 		select {
 		case <-q.stopping:
@@ -29,7 +30,7 @@ func (q *Queue) dispatchLoop() {
 			return // although there is work too
 		default:
 		}
-		wait, err := q.dispatch()
+		wait, err := q.dispatch(&polled)
 		if err != nil {
 			q.o.Logger.Warn("jobs can't be claimed", "err", err)
 			wait = afterError
@@ -38,17 +39,22 @@ func (q *Queue) dispatchLoop() {
 	}
 }
 
-// dispatch starts what is due and returns how long to wait for more.
-func (q *Queue) dispatch() (wait time.Duration, err error) {
+// dispatch starts what is due and returns how long to wait for more. polled is when it last looked for what other nodes
+// did, which nobody pokes it for.
+func (q *Queue) dispatch(polled *time.Time) (wait time.Duration, err error) {
 	ctx, cancel := operation()
 	defer cancel()
-	if err := q.reap(ctx); err != nil {
-		return 0, err
+	now := q.o.Now()
+	if now.Sub(*polled) >= q.o.PollInterval {
+		if err := q.reap(ctx); err != nil {
+			return 0, err
+		}
+		if err := q.noticeCancels(ctx); err != nil {
+			return 0, err
+		}
+		*polled = now
 	}
-	if err := q.noticeCancels(ctx); err != nil {
-		return 0, err
-	}
-	wait = q.o.PollInterval
+	wait = polled.Add(q.o.PollInterval).Sub(now)
 	for _, k := range q.kinds {
 		due, err := q.dispatchKind(ctx, k)
 		if err != nil {

@@ -39,7 +39,7 @@ func (q *Queue) renew(ctx context.Context) {
 	for _, a := range running {
 		switch {
 		case held[claim{a.job.ID, a.job.Attempt}]:
-			a.renewed(until, q.o.Now())
+			a.expiry.Reset(until.Sub(q.o.Now()))
 		case err == nil:
 			a.cancel(ErrLeaseLost) // or it has just ended, and doesn't care
 		}

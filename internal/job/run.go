@@ -8,45 +8,41 @@ import (
 	"math"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/sekisho/sekisho/internal/meta"
 )
 
+// recordInterval is how long to wait before the outcome of a job is recorded again.
+const recordInterval = time.Second
+
 // attempt is a job that runs on this node.
 type attempt struct {
-	kind       *kind
-	job        *Job
-	cancel     context.CancelCauseFunc
-	leaseUntil atomic.Int64 // Unix microseconds, as this node knows it
-	expiry     *time.Timer  // cancels then
-}
-
-// renewed notes that the lease goes on.
-func (a *attempt) renewed(until, now time.Time) {
-	a.leaseUntil.Store(until.UnixMicro())
-	a.expiry.Reset(until.Sub(now))
+	kind   *kind
+	job    *Job
+	cancel context.CancelCauseFunc
+	expiry *time.Timer // cancels when the lease is over
 }
 
 // start runs j in a goroutine of its own.
 func (q *Queue) start(k *kind, j *Job) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	a := &attempt{kind: k, job: j, cancel: cancel}
-	a.leaseUntil.Store(j.LeaseUntil.UnixMicro())
 	a.expiry = time.AfterFunc(j.LeaseUntil.Sub(q.o.Now()), func() { cancel(ErrLeaseLost) })
 	j.queue = q
 	q.mu.Lock()
 	q.running[claim{j.ID, j.Attempt}] = a
 	q.mu.Unlock()
 	q.handlers.Go(func() {
-		defer cancel(nil)
-		defer a.expiry.Stop()
+		defer func() { // although the handler may end this goroutine
+			cancel(nil)
+			a.expiry.Stop()
+			q.mu.Lock()
+			delete(q.running, claim{j.ID, j.Attempt})
+			q.mu.Unlock()
+			q.poke() // there is room
+		}()
 		q.run(ctx, a)
-		q.mu.Lock()
-		delete(q.running, claim{j.ID, j.Attempt})
-		q.mu.Unlock()
-		q.poke() // there is room
 	})
 }
 
@@ -64,7 +60,7 @@ func (q *Queue) run(ctx context.Context, a *attempt) {
 		log.Warn("job lost its lease", "err", err)
 		return
 	default:
-		if serr := q.record(ctx, a, o); serr != nil {
+		if serr := q.record(ctx, j, o); serr != nil {
 			log.Error("outcome of job can't be recorded, it will run again", "state", o.state, "err", serr)
 			return
 		}
@@ -137,19 +133,16 @@ func (q *Queue) failed(j *Job, err error) outcome {
 	return o
 }
 
-// record writes down what became of an attempt, trying for as long as the lease lasts: the database may be full or away
-// for a moment, and a job that is done should not run again for that.
-func (q *Queue) record(ctx context.Context, a *attempt, o outcome) error {
-	for {
-		err := q.tryRecord(a.job, o)
-		if err == nil || errors.Is(err, ErrLeaseLost) {
+// record writes down what became of an attempt. It tries for the time of one lease: the database may be full or away for
+// a moment, and a job that is done should not run again for that.
+func (q *Queue) record(ctx context.Context, j *Job, o outcome) error {
+	for deadline := q.o.Now().Add(q.o.Lease); ; {
+		err := q.tryRecord(j, o)
+		if err == nil || errors.Is(err, ErrLeaseLost) || !q.o.Now().Before(deadline) {
 			return err
 		}
-		left := time.UnixMicro(a.leaseUntil.Load()).Sub(q.o.Now())
-		if left <= 0 {
-			return err
-		}
-		timer := time.NewTimer(min(left, time.Second))
+		q.o.Logger.Warn("outcome of job can't be recorded yet", "job", j.ID, "state", o.state, "err", err)
+		timer := time.NewTimer(recordInterval)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -179,7 +172,7 @@ func (j *Job) Complete(ctx context.Context, tx *meta.Tx) error {
 // A job that goes back into the queue doesn't if it was asked to stop meanwhile.
 const transitionJob = `UPDATE job SET
 	state = CASE WHEN $1 = 'queued' AND cancel = 1 THEN 'cancelled' ELSE $1 END,
-	finished_at = CASE WHEN $1 = 'queued' AND cancel = 0 THEN 0 ELSE $2 END,
+	finished_at = CASE WHEN $1 = 'queued' AND cancel = 0 THEN 0 ELSE CAST($2 AS BIGINT) END,
 	run_at = CASE WHEN $1 = 'queued' THEN $3 ELSE run_at END,
 	failures = $4, error = $5, node = '', lease_until = 0, cancel = 0
 WHERE id = $6 AND attempt = $7 AND state = 'running' AND lease_until <= $8
@@ -199,9 +192,8 @@ func (q *Queue) transition(ctx context.Context, tx *meta.Tx, j *Job, o outcome, 
 	if err != nil {
 		return fmt.Errorf("job %d: %w", j.ID, err)
 	}
-	tx.OnCommit(q.poke)
 	if state == Queued {
-		return nil
+		return nil // the end of the attempt pokes
 	}
 	next := Job{Kind: j.Kind, Unique: j.Unique, Payload: j.Payload, RunAt: time.Time(rerunAt), MaxAttempts: j.MaxAttempts, CreatedAt: now}
 	if next.RunAt.IsZero() {
