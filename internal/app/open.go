@@ -88,7 +88,7 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		return nil, err
 	}
 	in.close = append(in.close, in.DB.Close)
-	if in.Blobs, err = openBlobs(c); err != nil {
+	if in.Blobs, err = openBlobs(ctx, c); err != nil {
 		return nil, err
 	}
 	in.close = append(in.close, in.Blobs.Close)
@@ -198,13 +198,13 @@ func derive(master []byte, purpose string) ([]byte, error) {
 	return hkdf.Key(sha256.New, master, nil, purpose, 32)
 }
 
-func openBlobs(c *config.Config) (blob.Store, error) {
+func openBlobs(ctx context.Context, c *config.Config) (blob.Store, error) {
 	scheme, rest, _ := strings.Cut(c.Blobs.URL, ":")
 	switch scheme {
 	case "file":
 		return file.Open(durable.OS{}, rest)
 	case "s3":
-		return openS3(c, strings.TrimPrefix(rest, "//"))
+		return openS3(ctx, c, strings.TrimPrefix(rest, "//"))
 	}
 	return nil, fmt.Errorf("blobs.url: %s is neither file:<folder> nor s3://<bucket>", c.Blobs.URL)
 }
