@@ -53,6 +53,12 @@ func (l *Local) DeleteManifest(ctx context.Context, c *iam.Caller, repo Repo, re
 
 // removeTag takes a tag from a manifest, and reports whether the manifest is to go with it.
 func (l *Local) removeTag(ctx context.Context, tx *meta.Tx, r *repository, m *Manifest, tag string, o DeleteOptions, now int64, s *stale) (whole bool, err error) {
+	if o.LastTagDeletes && tx.Dialect() == meta.PostgreSQL {
+		// Who takes another tag of it waits, and then sees that this one is gone.
+		if _, err := tx.Exec(ctx, `SELECT 1 FROM manifests WHERE id = $1 FOR UPDATE`, m.id); err != nil {
+			return false, err
+		}
+	}
 	res, err := tx.Exec(ctx, `DELETE FROM tags WHERE repository_id = $1 AND name = $2 AND manifest_id = $3`, r.id, tag, m.id)
 	if err != nil {
 		return false, err
@@ -92,9 +98,6 @@ func removeManifest(ctx context.Context, tx *meta.Tx, r *repository, m *Manifest
 	}
 	blobs, err := stringsOf(tx.Query(ctx, `SELECT b.digest FROM blobs b JOIN manifest_blobs mb ON mb.blob_id = b.id WHERE mb.manifest_id = $1`, m.id))
 	if err != nil {
-		return err
-	}
-	if err := lock(ctx, tx, `SELECT 1 FROM manifests WHERE id IN (SELECT child_id FROM manifest_children WHERE manifest_id = $1) ORDER BY id FOR UPDATE`, m.id); err != nil {
 		return err
 	}
 	children, err := stringsOf(tx.Query(ctx, `UPDATE manifests SET untagged_at = $2 WHERE id IN (SELECT child_id FROM manifest_children WHERE manifest_id = $1)

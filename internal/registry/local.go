@@ -110,7 +110,7 @@ func NewLocal(db *meta.DB, store blob.Store, o Options) (*Local, error) {
 	return l, nil
 }
 
-func setDefault[T int64 | time.Duration](v *T, d T) {
+func setDefault[T int64 | float64 | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}
@@ -180,7 +180,7 @@ var errAgain = errors.New("what this builds on was deleted meanwhile")
 // write, what we build on: another look tells the client the truth.
 func (l *Local) update(ctx context.Context, what string, fn func(*meta.Tx) error) error {
 	var err error
-	for range 5 {
+	for range 10 {
 		if err = l.db.Update(ctx, fn); !meta.IsForeignKey(err) && !errors.Is(err, errAgain) {
 			break
 		}

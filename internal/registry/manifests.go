@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -193,7 +194,7 @@ func (w *manifestWrite) run(tags []string) error {
 	if err := w.insert(len(tags) > 0); err != nil {
 		return err
 	}
-	for _, tag := range tags {
+	for _, tag := range slices.Sorted(slices.Values(tags)) { // everybody locks them in one order
 		if err := w.tag(tag); err != nil {
 			return err
 		}
@@ -353,8 +354,11 @@ func (w *manifestWrite) descriptor() string {
 
 // tag points a tag at the manifest.
 func (w *manifestWrite) tag(name string) error {
+	find := `SELECT manifest_id FROM tags WHERE repository_id = $1 AND name = $2`
+	if w.tx.Dialect() == meta.PostgreSQL {
+		find += ` FOR UPDATE` // pushes to one tag come one after another
+	}
 	var there int64
-	const find = `SELECT manifest_id FROM tags WHERE repository_id = $1 AND name = $2`
 	err := w.tx.QueryRow(w.ctx, find, w.r.id, name).Scan(&there)
 	if errors.Is(err, sql.ErrNoRows) {
 		res, err := w.tx.Exec(w.ctx, `INSERT INTO tags (repository_id, name, manifest_id, pushed_at) VALUES ($1, $2, $3, $4) ON CONFLICT (repository_id, name) DO NOTHING`,
@@ -400,31 +404,17 @@ func (w *manifestWrite) named() error {
 	return err
 }
 
-// untagged notes since when nothing names a manifest, if nothing does.
+// untagged notes that a manifest lost a name, if it has none left. On PostgreSQL two transactions that each take one of its
+// last two names do not see that; collection does.
 func untagged(ctx context.Context, tx *meta.Tx, manifest, now int64, s *stale) error {
-	if err := lock(ctx, tx, `SELECT 1 FROM manifests WHERE id = $1 FOR UPDATE`, manifest); err != nil {
-		return err
-	}
 	var d string
-	err := tx.QueryRow(ctx, `UPDATE manifests SET untagged_at = $1 WHERE id = $2 AND untagged_at = 0
+	err := tx.QueryRow(ctx, `UPDATE manifests SET untagged_at = $1 WHERE id = $2
 		AND NOT EXISTS (SELECT 1 FROM tags WHERE manifest_id = $2) AND NOT EXISTS (SELECT 1 FROM manifest_children WHERE child_id = $2)
 		RETURNING digest`, now, manifest).Scan(&d)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	s.refs = append(s.refs, d)
-	return err
-}
-
-// lock takes row locks on PostgreSQL, where others write at the same time. Whoever begins to name a manifest, by a tag or
-// in an index, shares a lock of its row through the foreign key until the end of the transaction. So a statement that follows
-// FOR UPDATE sees all that name it. Without that, two transactions that each take one of a manifest's last two names both
-// see the other name and neither notes that the manifest has none left.
-func lock(ctx context.Context, tx *meta.Tx, q string, args ...any) error {
-	if tx.Dialect() == meta.SQLite {
-		return nil
-	}
-	_, err := tx.Exec(ctx, q, args...)
 	return err
 }
 

@@ -204,6 +204,9 @@ type Settings struct {
 	CreateOnPush bool `json:"createOnPush,omitempty"`
 	// SparseManifests accepts manifests that name blobs and children the repository doesn't have.
 	SparseManifests bool `json:"sparseManifests,omitempty"`
+	// UntaggedDays is after how many days collection takes manifests that no tag and no index names, and whose subject, if
+	// they have one, is gone. 0: as the instance does; negative: never.
+	UntaggedDays int `json:"untaggedDays,omitempty"`
 }
 
 // Mutability says whether a tag can be moved.
