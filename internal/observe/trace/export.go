@@ -1,112 +1,85 @@
 package trace
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"strconv"
+	"net/url"
+	"strings"
 	"sync/atomic"
-	"time"
 
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// exporter sends spans by OTLP/HTTP, https://opentelemetry.io/docs/specs/otlp/#otlphttp.
-type exporter struct {
-	url     string
-	header  http.Header
-	client  *http.Client
-	timeout time.Duration // of one batch, with what it takes to try again
-	backoff time.Duration // before the second try, doubled before each further one
+// newExporter returns nil when there is nowhere to send to.
+func newExporter(ctx context.Context, o Options) (sdk.SpanExporter, error) {
+	var opts []otlptracehttp.Option
+	switch {
+	case strings.EqualFold(o.Getenv("OTEL_SDK_DISABLED"), "true"):
+		return nil, nil
+	case o.Endpoint != "":
+		u, err := url.Parse(o.Endpoint)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, otlptracehttp.WithEndpointURL(u.JoinPath("v1/traces").String()))
+	case o.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" && o.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "":
+		return nil, nil // the exporter would take one on localhost
+	}
+	// OpenTelemetry has no other way to say where its complaints go than the whole
+	// process's; left alone, they go to standard error with the values they are about.
+	otel.SetLogger(logr.New(complaints{o.Logger}))
+	x, err := otlptracehttp.New(ctx, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &reporting{SpanExporter: x, log: o.Logger}, nil
+}
+
+// reporting logs when batches begin to fail and when they are sent again, rather than
+// each of them.
+type reporting struct {
+	sdk.SpanExporter
 	log     *slog.Logger
 	failing atomic.Bool // the last batch was not sent, and that was logged
 }
 
-const (
-	tries      = 4
-	maxRefusal = 1 << 10 // of what a collector says against a batch
-)
+const maxReason = 1000 // characters; the exporter quotes up to 4 MiB of an answer
 
-// ExportSpans sends a batch or gives it up. It says so itself, once, and returns nil:
-// what it returned would go to a global handler.
-func (x *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
-	if len(spans) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, x.timeout)
-	defer cancel()
-	err := x.send(ctx, spans)
+// ExportSpans sends a batch or gives it up. It says so itself and returns nil: what it
+// returned would go to a global handler.
+func (x *reporting) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+	err := x.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err == nil && x.failing.Swap(false):
 		x.log.Info("traces are sent again")
 	case err != nil && !x.failing.Swap(true):
-		x.log.Warn("traces are lost: they cannot be sent", "endpoint", x.url, "err", err)
+		x.log.Warn("traces are lost: they cannot be sent", "err", fmt.Sprintf("%.*s", maxReason, err))
 	}
 	return nil
 }
 
-// Shutdown implements sdk.SpanExporter.
-func (x *exporter) Shutdown(context.Context) error {
-	x.client.CloseIdleConnections()
-	return nil
+// complaints is a logr.LogSink for what OpenTelemetry has against its configuration.
+// It leaves out the values that go with a message: they quote headers, which hold
+// credentials.
+type complaints struct{ log *slog.Logger }
+
+func (complaints) Init(logr.RuntimeInfo) {}
+
+// Enabled lets warnings pass, which have level 1, and nothing of less weight.
+func (complaints) Enabled(level int) bool { return level <= 1 }
+
+func (c complaints) Info(_ int, msg string, _ ...any) {
+	c.log.Warn("OpenTelemetry: " + msg)
 }
 
-func (x *exporter) send(ctx context.Context, spans []sdk.ReadOnlySpan) error {
-	var body bytes.Buffer
-	zip := gzip.NewWriter(&body)
-	if err := json.NewEncoder(zip).Encode(encode(spans)); err != nil {
-		return fmt.Errorf("encode spans: %w", err)
-	}
-	if err := zip.Close(); err != nil {
-		return fmt.Errorf("encode spans: %w", err)
-	}
-	wait := x.backoff
-	for try := 1; ; try++ {
-		after, err := x.post(ctx, body.Bytes())
-		if err == nil || after < 0 || try == tries {
-			return err
-		}
-		select {
-		case <-time.After(max(wait, after)):
-			wait *= 2
-		case <-ctx.Done():
-			return err
-		}
-	}
+func (c complaints) Error(err error, msg string, _ ...any) {
+	c.log.Warn("OpenTelemetry: "+msg, "err", err)
 }
 
-// post tries once. When it fails, retry says how long to wait before the next try at
-// least; negative: there is no use in one.
-func (x *exporter) post(ctx context.Context, body []byte) (retry time.Duration, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, x.url, bytes.NewReader(body))
-	if err != nil {
-		return -1, err
-	}
-	req.Header = x.header.Clone()
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Content-Encoding", "gzip")
-	req.Header.Set("User-Agent", "sekisho")
-	resp, err := x.client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
-	switch {
-	case resp.StatusCode/100 == 2:
-		return 0, nil
-	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusBadGateway,
-		resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusGatewayTimeout:
-		if s, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 16); err == nil {
-			retry = time.Duration(s) * time.Second
-		}
-	default:
-		retry = -1
-	}
-	return retry, fmt.Errorf("the collector answers %s: %s", resp.Status, bytes.TrimSpace(said))
-}
+func (c complaints) WithValues(...any) logr.LogSink { return c }
+
+func (c complaints) WithName(string) logr.LogSink { return c }

@@ -7,8 +7,7 @@
 // the background, and dropped when it does not keep up. Spans hold nothing that the
 // log would not.
 //
-// The exporter is our own, of OTLP/HTTP in JSON: OpenTelemetry's brings gRPC and
-// protobuf with it, which make the binary 9 MB and the idle process 4 MB larger.
+// The exporter and its environment variables are OpenTelemetry's, over OTLP/HTTP.
 package trace
 
 import (

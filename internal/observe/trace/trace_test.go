@@ -1,81 +1,27 @@
 package trace
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
+	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/sekisho/sekisho/internal/httpx"
 )
 
-// collector takes batches, after refusing as many as it is told.
-type collector struct {
-	*httptest.Server
-	mu      sync.Mutex
-	refuse  []int // statuses, one a request
-	paths   []string
-	batches []string
-	header  http.Header
-}
-
-func newCollector(t *testing.T) *collector {
-	c := &collector{}
-	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.header = r.Header
-		c.paths = append(c.paths, r.URL.Path)
-		if len(c.refuse) > 0 {
-			status := c.refuse[0]
-			c.refuse = c.refuse[1:]
-			http.Error(w, "not now", status)
-			return
-		}
-		zip, err := gzip.NewReader(r.Body)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		body, err := io.ReadAll(zip)
-		if err != nil {
-			t.Error(err)
-		}
-		c.batches = append(c.batches, string(body))
-	}))
-	t.Cleanup(c.Close)
-	return c
-}
-
-func none(string) string { return "" }
-
-func newTracer(t *testing.T, o Options) *Tracer {
-	t.Helper()
-	if o.Getenv == nil {
-		o.Getenv = none
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	tracer, err := New(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tracer
+// options trace all requests to the collector at endpoint.
+func options(endpoint string) Options {
+	return Options{Endpoint: endpoint, Sample: 1, Getenv: os.Getenv, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // serve answers one request with h, traced, and ends the tracer.
@@ -98,8 +44,14 @@ const (
 )
 
 func TestSpans(t *testing.T) {
+	setenv(t, nil)
 	c := newCollector(t)
-	tracer := newTracer(t, Options{Endpoint: c.URL, Sample: 0, Version: "v1"})
+	o := options(c.URL)
+	o.Sample, o.Version = 0, "v1"
+	tracer, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	serve(t, tracer, func(w *httpx.Response, r *http.Request) error {
 		w.Event.Operation, w.Event.Repo = "GetManifest", "app"
 		ctx, s := Start(r.Context(), "registry.Manifest")
@@ -109,70 +61,74 @@ func TestSpans(t *testing.T) {
 		s.End(err)
 		return err
 	}, parentSampled)
-	if len(c.batches) != 1 || c.paths[0] != "/v1/traces" || c.header.Get("Content-Type") != "application/json" {
-		t.Fatalf("%d batches to %v, %v", len(c.batches), c.paths, c.header)
+	if len(c.batches) != 1 {
+		t.Fatalf("%d batches", len(c.batches))
 	}
-	if strings.Contains(c.batches[0], "secret") {
+	if strings.Contains(c.batches[0].String(), "secret") {
 		t.Error("a secret was sent")
 	}
-	var got map[string]any
-	if err := json.Unmarshal([]byte(c.batches[0]), &got); err != nil {
-		t.Fatal(err)
-	}
-	// Ids, times and sizes differ each time; their forms do not.
-	forms := []struct{ key, form string }{
-		{"spanId", "^[0-9a-f]{16}$"}, {"startTimeUnixNano", "^[0-9]{19}$"}, {"endTimeUnixNano", "^[0-9]{19}$"},
-	}
-	spans := got["resourceSpans"].([]any)[0].(map[string]any)["scopeSpans"].([]any)[0].(map[string]any)["spans"].([]any)
-	ids := map[string]string{"b7ad6b7169203331": "caller"}
-	for _, s := range spans {
-		s := s.(map[string]any)
-		ids[s["spanId"].(string)] = s["name"].(string)
-		for _, f := range forms {
-			if !regexp.MustCompile(f.form).MatchString(s[f.key].(string)) {
-				t.Errorf("%s is %v", f.key, s[f.key])
-			}
-			if f.key != "spanId" {
-				delete(s, f.key)
-			}
+	of := c.batches[0].ResourceSpans[0]
+	for _, want := range []*commonpb.KeyValue{text("service.name", "sekisho"), text("service.version", "v1")} {
+		if !slices.ContainsFunc(of.Resource.Attributes, func(got *commonpb.KeyValue) bool {
+			return cmp.Equal(want, got, protocmp.Transform())
+		}) {
+			t.Errorf("the resource has no %v: %v", want, of.Resource.Attributes)
 		}
+	}
+	spans := of.ScopeSpans[0].Spans
+	// Ids differ each time: a parent is told by its name.
+	names := map[string]string{"\xb7\xad\x6b\x71\x69\x20\x33\x31": "caller"}
+	for _, s := range spans {
+		names[string(s.SpanId)] = s.Name
 	}
 	for _, s := range spans {
-		s := s.(map[string]any)
-		s["parentSpanId"] = ids[s["parentSpanId"].(string)]
-		delete(s, "spanId")
-	}
-	const parent = `"traceId": "0af7651916cd43dd8448eb211c80319c"`
-	want := []string{
-		`{` + parent + `, "parentSpanId": "registry.Manifest", "name": "meta.Query", "kind": 1, "flags": 257, "status": {}}`,
-		`{` + parent + `, "parentSpanId": "GetManifest", "name": "registry.Manifest", "kind": 1, "flags": 257,
-			"status": {"code": 2, "message": "GET https://s3/k?X-Amz-Signature=REDACTED EOF"}}`,
-		`{` + parent + `, "parentSpanId": "caller", "name": "GetManifest", "kind": 2, "flags": 769,
-			"status": {"code": 2, "message": "GET https://s3/k?X-Amz-Signature=REDACTED EOF"}, "attributes": [
-			{"key": "http.request.method", "value": {"stringValue": "GET"}},
-			{"key": "url.path", "value": {"stringValue": "/v2/app/manifests/v1"}},
-			{"key": "http.response.status_code", "value": {"intValue": "500"}},
-			{"key": "http.request.body.size", "value": {"intValue": "0"}},
-			{"key": "http.response.body.size", "value": {"intValue": "54"}},
-			{"key": "client.address", "value": {"stringValue": "192.0.2.1"}},
-			{"key": "sekisho.repo", "value": {"stringValue": "app"}}]}`,
-	}
-	for i := range spans {
-		if a, ok := spans[i].(map[string]any)["attributes"].([]any); ok {
-			spans[i].(map[string]any)["attributes"] = slices.DeleteFunc(a, func(kv any) bool { return kv.(map[string]any)["key"] == "sekisho.request_id" })
+		s.ParentSpanId = []byte(names[string(s.ParentSpanId)])
+		if len(s.SpanId) != 8 || s.StartTimeUnixNano == 0 || s.EndTimeUnixNano < s.StartTimeUnixNano {
+			t.Errorf("span %x from %d to %d", s.SpanId, s.StartTimeUnixNano, s.EndTimeUnixNano)
 		}
-		var w any
-		if err := json.Unmarshal([]byte(want[i]), &w); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(w, spans[i]); diff != "" {
-			t.Errorf("span %d: -want +got:\n%s", i, diff)
-		}
+		s.Attributes = slices.DeleteFunc(s.Attributes, func(a *commonpb.KeyValue) bool { return a.Key == "sekisho.request_id" })
 	}
-	resource := fmt.Sprint(got["resourceSpans"].([]any)[0].(map[string]any)["resource"])
-	if !strings.Contains(resource, "key:service.name value:map[stringValue:sekisho]") || !strings.Contains(resource, "key:service.version value:map[stringValue:v1]") {
-		t.Error(resource)
+	const (
+		local  = uint32(tracepb.SpanFlags_SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK) | 1
+		remote = uint32(tracepb.SpanFlags_SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK) | local
+	)
+	traceID := []byte("\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c")
+	failed := &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR, Message: "GET https://s3/k?X-Amz-Signature=REDACTED EOF"}
+	want := []*tracepb.Span{
+		{
+			Name: "meta.Query", TraceId: traceID, ParentSpanId: []byte("registry.Manifest"), Flags: local,
+			Kind: tracepb.Span_SPAN_KIND_INTERNAL, Status: &tracepb.Status{},
+		},
+		{
+			Name: "registry.Manifest", TraceId: traceID, ParentSpanId: []byte("GetManifest"), Flags: local,
+			Kind: tracepb.Span_SPAN_KIND_INTERNAL, Status: failed,
+		},
+		{
+			Name: "GetManifest", TraceId: traceID, ParentSpanId: []byte("caller"), Flags: remote,
+			Kind: tracepb.Span_SPAN_KIND_SERVER, Status: failed,
+			Attributes: []*commonpb.KeyValue{
+				text("http.request.method", "GET"),
+				text("url.path", "/v2/app/manifests/v1"),
+				number("http.response.status_code", 500),
+				number("http.request.body.size", 0),
+				number("http.response.body.size", 54),
+				text("client.address", "192.0.2.1"),
+				text("sekisho.repo", "app"),
+			},
+		},
 	}
+	if diff := cmp.Diff(want, spans, protocmp.Transform(),
+		protocmp.IgnoreFields(&tracepb.Span{}, "span_id", "start_time_unix_nano", "end_time_unix_nano")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func text(key, value string) *commonpb.KeyValue {
+	return &commonpb.KeyValue{Key: key, Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: value}}}
+}
+
+func number(key string, value int64) *commonpb.KeyValue {
+	return &commonpb.KeyValue{Key: key, Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: value}}}
 }
 
 func TestSampling(t *testing.T) {
@@ -189,8 +145,15 @@ func TestSampling(t *testing.T) {
 		{"malformed", 1, "00-zz-b7ad6b7169203331-00", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			setenv(t, nil)
 			c := newCollector(t)
-			serve(t, newTracer(t, Options{Endpoint: c.URL + "/", Sample: tt.sample}), func(w *httpx.Response, r *http.Request) error {
+			o := options(c.URL)
+			o.Sample = tt.sample
+			tracer, err := New(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			serve(t, tracer, func(_ *httpx.Response, r *http.Request) error {
 				_, s := Start(r.Context(), "inner")
 				s.End(nil)
 				return nil
@@ -199,112 +162,6 @@ func TestSampling(t *testing.T) {
 				t.Errorf("%d batches, want %d", len(c.batches), tt.want)
 			}
 		})
-	}
-}
-
-func TestEnvironment(t *testing.T) {
-	c := newCollector(t)
-	for _, tt := range []struct {
-		name string
-		env  map[string]string
-		path string // "": no tracer
-	}{
-		{"nothing", nil, ""},
-		{"base", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": c.URL + "/x"}, "/x/v1/traces"},
-		{"whole", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://nowhere.invalid", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": c.URL + "/y"}, "/y"},
-		{"disabled", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": c.URL, "OTEL_SDK_DISABLED": "true"}, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c.paths = nil
-			getenv := func(name string) string {
-				if name == "OTEL_EXPORTER_OTLP_HEADERS" {
-					return "api-key=a%20b , X-Scope=1"
-				}
-				return tt.env[name]
-			}
-			tracer := newTracer(t, Options{Sample: 1, Getenv: getenv})
-			if (tracer == nil) != (tt.path == "") {
-				t.Fatalf("tracer %v", tracer)
-			}
-			if tracer == nil {
-				return
-			}
-			serve(t, tracer, func(*httpx.Response, *http.Request) error { return nil }, "")
-			if !slices.Equal(c.paths, []string{tt.path}) || c.header.Get("Api-Key") != "a b" || c.header.Get("X-Scope") != "1" {
-				t.Errorf("sent to %v with %v", c.paths, c.header)
-			}
-		})
-	}
-	for name, value := range map[string]string{
-		"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "/x",
-		"OTEL_EXPORTER_OTLP_TIMEOUT": "10s", "OTEL_EXPORTER_OTLP_HEADERS": "secret",
-	} {
-		o := Options{Logger: slog.New(slog.DiscardHandler), Getenv: func(n string) string {
-			if n == name {
-				return value
-			}
-			return map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": c.URL}[n]
-		}}
-		if _, err := New(t.Context(), o); err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s=%s: %v", name, value, err)
-		}
-	}
-}
-
-func TestCollectorRefuses(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		refuse  []int
-		posts   int
-		arrives bool
-		logged  string
-	}{
-		{"once", []int{503}, 2, true, ""},
-		{"for good", []int{400, 400}, 1, false, "400 Bad Request: not now"},
-		{"too often", []int{429, 429, 429, 429, 429}, tries, false, "429 Too Many Requests: not now"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := newCollector(t)
-			c.refuse = tt.refuse
-			var logged bytes.Buffer
-			o := Options{Endpoint: c.URL, Getenv: none, Logger: slog.New(slog.NewTextHandler(&logged, nil))}
-			x, err := newExporter(o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			x.backoff = time.Millisecond
-			spans := recorded(t)
-			if err := x.ExportSpans(t.Context(), spans); err != nil {
-				t.Fatal(err)
-			}
-			if len(c.paths) != tt.posts || (len(c.batches) == 1) != tt.arrives || !strings.Contains(logged.String(), tt.logged) {
-				t.Errorf("%d posts, %d batches, logged %s", len(c.paths), len(c.batches), &logged)
-			}
-			// It is said once when it begins and once when it ends.
-			c.refuse = []int{400}
-			_ = x.ExportSpans(t.Context(), spans)
-			_ = x.ExportSpans(t.Context(), spans)
-			if lost, again := strings.Count(logged.String(), "traces are lost"), strings.Count(logged.String(), "sent again"); lost != 1 || again != 1 {
-				t.Errorf("logged %s", &logged)
-			}
-		})
-	}
-}
-
-func TestCollectorDown(t *testing.T) {
-	c := newCollector(t)
-	c.Close()
-	var logged bytes.Buffer
-	x, err := newExporter(Options{Endpoint: c.URL, Logger: slog.New(slog.NewTextHandler(&logged, nil)), Getenv: func(name string) string {
-		return map[string]string{"OTEL_EXPORTER_OTLP_TIMEOUT": "50"}[name]
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	_ = x.ExportSpans(t.Context(), recorded(t))
-	if took := time.Since(start); took > 5*time.Second || !strings.Contains(logged.String(), "refused") {
-		t.Errorf("after %s: %s", took, &logged)
 	}
 }
 

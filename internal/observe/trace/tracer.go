@@ -6,10 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
@@ -22,47 +18,58 @@ import (
 
 // Options are those of [New].
 type Options struct {
-	Endpoint string              // OTLP/HTTP; empty: from the environment
+	Endpoint string              // base URL of OTLP/HTTP, to which /v1/traces is added; empty: from the environment
 	Sample   float64             // part of the requests to trace whose caller has not decided, 0 to 1
 	Version  string              // of this program
-	Getenv   func(string) string // os.Getenv
-	Logger   *slog.Logger
+	Getenv   func(string) string // os.Getenv; says whether to trace, OpenTelemetry reads the rest by itself
+	Logger   *slog.Logger        // also of what OpenTelemetry complains about, in the whole process
 }
 
 // Tracer makes spans and sends them.
 type Tracer struct {
+	exporter sdk.SpanExporter
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
 	parent   propagation.TraceContext
 }
 
-// New returns nil when neither the options nor the environment name an endpoint.
+// New returns nil when neither the options nor OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
+// OTEL_EXPORTER_OTLP_ENDPOINT name an endpoint, or when OTEL_SDK_DISABLED is true.
 //
-// Of OpenTelemetry's variables it knows OTEL_SDK_DISABLED, OTEL_SERVICE_NAME,
-// OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_*, and OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS and
-// _TIMEOUT with their _TRACES_ forms.
-// See https://opentelemetry.io/docs/specs/otel/protocol/exporter/.
+// OpenTelemetry's other variables are as it describes them: OTEL_EXPORTER_OTLP_* at
+// https://opentelemetry.io/docs/specs/otel/protocol/exporter/, OTEL_SERVICE_NAME,
+// OTEL_RESOURCE_ATTRIBUTES and OTEL_BSP_* at
+// https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
 func New(ctx context.Context, o Options) (*Tracer, error) {
-	x, err := newExporter(o)
-	if x == nil || err != nil {
-		return nil, err
+	x, err := newExporter(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("trace: make the exporter: %w", err)
+	}
+	if x == nil {
+		return nil, nil
 	}
 	about, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.name", "sekisho"),
 		attribute.String("service.version", o.Version),
 	), resource.WithHost(), resource.WithFromEnv())
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
-		return nil, fmt.Errorf("trace: %w", err)
+		return nil, fmt.Errorf("trace: describe this process: %w", err)
 	}
 	provider := sdk.NewTracerProvider(
 		sdk.WithBatcher(x),
 		sdk.WithResource(about),
 		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(o.Sample))))
-	return &Tracer{provider: provider, tracer: provider.Tracer(scope)}, nil
+	return &Tracer{exporter: x, provider: provider, tracer: provider.Tracer(scope)}, nil
 }
 
-// Shutdown sends what is left, as long as ctx lasts.
-func (t *Tracer) Shutdown(ctx context.Context) error { return t.provider.Shutdown(ctx) }
+// Shutdown sends what is left, as long as ctx lasts. When it returns, nothing is being
+// sent any more: the end of ctx interrupts the exporter, and the provider, which would
+// rather leave it running, waits for that.
+func (t *Tracer) Shutdown(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = t.exporter.Shutdown(ctx) })
+	defer stop()
+	return t.provider.Shutdown(context.WithoutCancel(ctx))
+}
 
 // Request is httpx.Options.Trace.
 func (t *Tracer) Request(r *http.Request) (*http.Request, func(*httpx.Event)) {
@@ -105,69 +112,4 @@ func endRequest(span trace.Span, e *httpx.Event) {
 		}
 		fail(span, err)
 	}
-}
-
-// newExporter reads where to send to; nil: nowhere.
-func newExporter(o Options) (*exporter, error) {
-	getenv := func(name string) string {
-		const general, traces = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_TRACES_"
-		if v := o.Getenv(traces + name); v != "" {
-			return v
-		}
-		return o.Getenv(general + name)
-	}
-	target, err := endpoint(o)
-	if target == "" || err != nil {
-		return nil, err
-	}
-	x := &exporter{url: target, log: o.Logger, client: &http.Client{}, header: http.Header{}, timeout: 10 * time.Second, backoff: time.Second}
-	if ms := getenv("TIMEOUT"); ms != "" {
-		n, err := strconv.ParseUint(ms, 10, 31)
-		if err != nil {
-			return nil, fmt.Errorf("trace: OTEL_EXPORTER_OTLP_TIMEOUT: %q is not a number of milliseconds", ms)
-		}
-		x.timeout = time.Duration(n) * time.Millisecond
-	}
-	for pair := range strings.SplitSeq(getenv("HEADERS"), ",") {
-		if pair = strings.TrimSpace(pair); pair == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(pair, "=")
-		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if !ok || err != nil { // not repeated: it may hold a credential
-			return nil, errors.New("trace: OTEL_EXPORTER_OTLP_HEADERS is not name=value,name=value")
-		}
-		x.header.Set(strings.TrimSpace(name), value)
-	}
-	return x, nil
-}
-
-// endpoint returns the URL to post to. The variable for traces is that URL; the
-// others are the base of it.
-func endpoint(o Options) (string, error) {
-	base, name := o.Endpoint, "tracing.endpoint"
-	if base == "" {
-		if strings.EqualFold(o.Getenv("OTEL_SDK_DISABLED"), "true") {
-			return "", nil
-		}
-		if whole := o.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"); whole != "" {
-			return whole, checkURL("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", whole)
-		}
-		name = "OTEL_EXPORTER_OTLP_ENDPOINT"
-		if base = o.Getenv(name); base == "" {
-			return "", nil
-		}
-	}
-	if err := checkURL(name, base); err != nil {
-		return "", err
-	}
-	return strings.TrimRight(base, "/") + "/v1/traces", nil
-}
-
-func checkURL(name, s string) error {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("trace: %s: %q is not a URL such as http://collector:4318", name, s)
-	}
-	return nil
 }
