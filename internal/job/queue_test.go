@@ -267,7 +267,7 @@ func TestUnique(t *testing.T) {
 		}
 		release <- nil
 		await(t, q, second, job.Done)
-		time.Sleep(time.Hour)
+		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		jobs, err := q.List(t.Context(), job.Filter{Kind: "k"}, job.Page{})
 		if err != nil || len(jobs) != 2 {
@@ -374,7 +374,7 @@ func TestNodes(t *testing.T) {
 			enqueue(t, db, queues[i%nodes], job.Spec{Kind: "k"})
 		}
 		all.Wait()
-		time.Sleep(time.Hour)
+		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		for id, n := range runs {
 			if n != 1 {

@@ -42,9 +42,7 @@ func (q *Queue) ensureSchedules(ctx context.Context, starting bool) error {
 			continue
 		}
 		var live, last int64
-		err := q.db.QueryRow(ctx, `SELECT
-			(SELECT count(*) FROM job WHERE kind = $1 AND unique_key = $2 AND state IN ('queued', 'running')),
-			(SELECT coalesce(max(started_at), 0) FROM job WHERE kind = $1 AND unique_key = $2)`, k.name, ScheduleKey).Scan(&live, &last)
+		err := q.db.QueryRow(ctx, lookForSchedule, k.name).Scan(&live, &last)
 		if err != nil {
 			return fmt.Errorf("look for scheduled job %s: %w", k.name, err)
 		}
@@ -65,6 +63,11 @@ func (q *Queue) ensureSchedules(ctx context.Context, starting bool) error {
 	}
 	return nil
 }
+
+// The key is written out for the sake of indexes.
+const lookForSchedule = `SELECT
+	(SELECT count(*) FROM job WHERE kind = $1 AND unique_key = '` + ScheduleKey + `' AND state IN ('queued', 'running')),
+	(SELECT coalesce(max(started_at), 0) FROM job WHERE kind = $1 AND unique_key = '` + ScheduleKey + `')`
 
 // cleanBatch bounds how much one transaction deletes.
 const cleanBatch = 500

@@ -25,6 +25,7 @@ CREATE UNIQUE INDEX job_live ON job (kind, unique_key) WHERE state IN ('queued',
 CREATE INDEX job_due ON job (kind, run_at, id) WHERE state = 'queued';
 CREATE INDEX job_leased ON job (lease_until) WHERE state = 'running';
 CREATE INDEX job_finished ON job (state, finished_at) WHERE state IN ('done', 'cancelled', 'dead');
+CREATE INDEX job_scheduled ON job (kind, started_at) WHERE unique_key = 'schedule';
 
 -- +goose Down
 DROP TABLE job;
