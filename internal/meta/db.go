@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 )
 
 // Dialect is the database behind a DB, for the few statements that can't be the same in both.
@@ -48,6 +49,7 @@ type DB struct {
 	log     *slog.Logger
 	pool    *sql.DB // SQLite: read-only connections. PostgreSQL: all connections.
 	writer  *writer // SQLite only
+	closed  atomic.Bool
 }
 
 // Open opens the database named by dsn, "sqlite:/path/meta.db" or "postgres://…", and brings its schema up to date.
@@ -70,6 +72,7 @@ func (db *DB) Dialect() Dialect { return db.dialect }
 
 // Close runs the updates that have been accepted, refuses new ones with ErrClosed and closes the connections.
 func (db *DB) Close() error {
+	db.closed.Store(true)
 	var err error
 	if db.writer != nil {
 		err = db.writer.close()
@@ -113,6 +116,9 @@ func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
 // writing goroutine, in one commit with others: it must be quick and wait for nothing. If ctx ends before fn has begun,
 // fn doesn't run.
 func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
+	if db.closed.Load() {
+		return ErrClosed
+	}
 	if db.dialect == PostgreSQL {
 		return updatePostgreSQL(ctx, db.pool, fn)
 	}

@@ -15,9 +15,10 @@
 //     constraints are not allowed in the schema: they would fail the commit and with it the batch.
 //
 // Portable SQL. Columns are TEXT, BIGINT (also for booleans, and for times in Unix microseconds), BYTEA and
-// DOUBLE PRECISION. In migrations {{serial}} is an integer primary key that numbers itself and uses no number twice, {{text}} is TEXT that compares
-// bytewise whatever the locale of the database, as a column that is sorted or searched by prefix must, and
-// {{without_rowid}} ends a CREATE TABLE whose primary key is its natural order. Use ON CONFLICT rather than recovering
-// from a constraint error: on PostgreSQL the first error ends a transaction. Statement texts are constants, because
-// prepared statements are cached by text for the life of a connection.
+// DOUBLE PRECISION. In migrations {{serial}} is an integer primary key that numbers itself and uses no number twice,
+// {{text}} is TEXT that compares bytewise whatever the locale of the database, as a column that is sorted or searched by
+// prefix must, and {{without_rowid}} ends a CREATE TABLE whose primary key is its natural order. Use ON CONFLICT rather
+// than recovering from a constraint error: on PostgreSQL the first error ends a transaction. There a parameter's type
+// comes from where it first stands, so CAST($1 AS BIGINT) where that is next to a small literal. Statement texts are
+// constants, because prepared statements are cached by text for the life of a connection.
 package meta

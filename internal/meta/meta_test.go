@@ -364,8 +364,8 @@ func TestClose(t *testing.T) {
 		if err := <-closed; err != nil {
 			t.Error(err)
 		}
-		if err := db.Update(ctx, insertParent(ctx, 2)); err == nil {
-			t.Error("update after Close")
+		if err := db.Update(ctx, insertParent(ctx, 2)); !errors.Is(err, meta.ErrClosed) {
+			t.Errorf("update after Close: %v", err)
 		}
 		if diff := cmp.Diff([]int{1}, parents(t, metatest.Open(t, dsn))); diff != "" {
 			t.Errorf("rows (-want +got):\n%s", diff)
