@@ -65,7 +65,7 @@ func (s *Store) receive(ctx context.Context, u *upload, f durable.File, r io.Rea
 	}
 	if w.off > u.size {
 		if err := f.Sync(); err != nil {
-			return errors.Join(s.discard(u, f, u.size, err), readErr, writeErr)
+			return errors.Join(full(err), readErr, writeErr, s.cut(u, f))
 		}
 		s.uploads.grown(u, w.off)
 	}

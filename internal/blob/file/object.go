@@ -96,7 +96,7 @@ func (s *Store) Delete(_ context.Context, key string) error {
 // is allowed, and collecting many must be fast.
 func (s *Store) remove(path string) error {
 	if err := s.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return full(err)
 	}
 	return nil
 }

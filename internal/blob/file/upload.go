@@ -2,13 +2,13 @@ package file
 
 import (
 	"errors"
-	"fmt"
 	"hash"
 	"io/fs"
 	"os"
 	"sync"
 
 	"github.com/sekisho/sekisho/internal/blob"
+	"github.com/sekisho/sekisho/internal/durable"
 )
 
 // maxKnown bounds how many uploads are remembered. Forgetting one costs reading it again when it is committed.
@@ -27,10 +27,10 @@ type upload struct {
 	loaded bool  // guarded by mu: size is right
 	size   int64 // guarded by mu: durable bytes; the file has no others unless it is busy
 
-	named  bool      // the file's name is durable
-	sum    hash.Hash // SHA-256 of exactly size bytes; nil when it is not known
-	broken error     // why the file can no longer be trusted; nothing but Abort is left
-	gone   bool      // to be forgotten
+	named bool      // the file's name is durable
+	sum   hash.Hash // SHA-256 of exactly size bytes; nil when it is not known
+	torn  bool      // the file must be cut to size before it is used
+	gone  bool      // to be forgotten
 }
 
 // claim makes the caller the only one to change an upload, which need not exist, until release. It returns
@@ -61,7 +61,7 @@ func (t *uploads) release(u *upload) {
 		return
 	}
 	for id, u := range t.known {
-		if !u.busy && u.broken == nil {
+		if !u.busy && !u.torn {
 			delete(t.known, id)
 			return
 		}
@@ -89,10 +89,7 @@ func (t *uploads) grown(u *upload, size int64) {
 // load finds out about an upload from its file when it is not known, as after a restart. The bytes that an earlier
 // process left may not be durable yet, so they are made so before their number is told. Errors: [blob.ErrNotFound].
 func (s *Store) load(u *upload) error {
-	if u.broken != nil {
-		return u.broken
-	}
-	if u.loaded {
+	if u.loaded && !u.torn {
 		return nil
 	}
 	f, err := s.fs.OpenFile(s.uploadPath(u.id), os.O_RDWR, 0)
@@ -103,12 +100,16 @@ func (s *Store) load(u *upload) error {
 		return err
 	}
 	defer f.Close()
+	if u.torn {
+		return s.cut(u, f)
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		return s.discard(u, f, 0, err)
+		s.uploads.grown(u, 0)
+		return errors.Join(full(err), s.cut(u, f))
 	}
 	if err := s.dirs.Sync(s.uploadsDir()); err != nil {
 		return err
@@ -118,13 +119,11 @@ func (s *Store) load(u *upload) error {
 	return nil
 }
 
-// discard cuts an upload back to its first size bytes, after a sync that failed with cause: of the later ones nobody
-// knows what the device has, and the next sync would not say. It returns cause.
-func (s *Store) discard(u *upload, f interface{ Truncate(int64) error }, size int64, cause error) error {
+// cut cuts an upload's file back to what is known to be durable, after a sync that failed: of the later bytes nobody
+// knows what the device has, and the next sync would not say. Until that succeeds, nothing else is done to the file.
+func (s *Store) cut(u *upload, f durable.File) error {
 	u.sum = nil
-	if err := f.Truncate(size); err != nil {
-		u.broken = fmt.Errorf("upload is damaged: %w", errors.Join(cause, err))
-	}
-	s.uploads.grown(u, size)
-	return full(cause)
+	err := f.Truncate(u.size)
+	u.torn = err != nil
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -28,8 +29,9 @@ func (n *node) truncate(size int64) {
 }
 
 func (n *node) writeAt(p []byte, off int64) {
-	for len(n.data) < int(off)+len(p) {
-		n.data, n.dirty = append(n.data, 0), append(n.dirty, true)
+	if more := int(off) + len(p) - len(n.data); more > 0 {
+		n.data = append(n.data, make([]byte, more)...)
+		n.dirty = append(n.dirty, slices.Repeat([]bool{true}, more)...)
 	}
 	copy(n.data[off:], p)
 	for i := range p {
