@@ -133,10 +133,6 @@ func (l *Local) PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put M
 	if err != nil {
 		return nil, &Error{Kind: ManifestInvalid, Message: err.Error()}
 	}
-	settings, err := l.Settings(ctx, c, repo.Account)
-	if err != nil {
-		return nil, err
-	}
 	m := &Manifest{Digest: d, MediaType: parsed.MediaType, ArtifactType: parsed.ArtifactType, Data: put.Data, pulled: &pullMark{}}
 	if parsed.Subject != nil {
 		m.Subject = parsed.Subject.Digest
@@ -148,7 +144,7 @@ func (l *Local) PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put M
 		if r, err = l.repositoryIn(ctx, tx, repo); err != nil {
 			return err
 		}
-		w = manifestWrite{ctx: ctx, tx: tx, r: r, m: m, parsed: parsed, sparse: settings.SparseManifests, now: now}
+		w = manifestWrite{l: l, ctx: ctx, tx: tx, r: r, m: m, parsed: parsed, now: now}
 		if err := w.run(put.Tags); err != nil {
 			return err
 		}
@@ -180,12 +176,12 @@ func (l *Local) repositoryIn(ctx context.Context, tx *meta.Tx, repo Repo) (*repo
 
 // manifestWrite is the part of PutManifest inside the transaction.
 type manifestWrite struct {
+	l      *Local
 	ctx    context.Context
 	tx     *meta.Tx
 	r      *repository
 	m      *Manifest
 	parsed *oci.Manifest
-	sparse bool
 	now    int64
 	stale  stale
 }
@@ -305,15 +301,24 @@ func (w *manifestWrite) blobs() (ids []int64, missing []digest.Digest, err error
 			return nil, nil, err
 		default:
 			missing = append(missing, b.Digest)
-			if b.Distributable() && !w.sparse {
+			if b.Distributable() {
 				required = append(required, b.Digest)
 			}
 		}
 	}
-	if len(required) > 0 {
-		return nil, nil, errMissing(BlobsMissing, w.r.Repo, required)
+	return ids, missing, w.refuse(BlobsMissing, required)
+}
+
+// refuse refuses the manifest for what is missing, unless its account takes manifests without it.
+func (w *manifestWrite) refuse(k Kind, missing []digest.Digest) error {
+	if len(missing) == 0 {
+		return nil
 	}
-	return ids, missing, nil
+	s, err := w.l.settingsOf(w.ctx, w.tx, w.r.Account)
+	if err != nil || s.SparseManifests {
+		return err
+	}
+	return errMissing(k, w.r.Repo, missing)
 }
 
 // children finds the manifests an index names, each once, and the size of their content.
@@ -336,10 +341,8 @@ func (w *manifestWrite) children() (ids []int64, missing []digest.Digest, size i
 			return nil, nil, 0, err
 		}
 	}
-	if len(missing) > 0 && !w.sparse {
-		return nil, nil, 0, errMissing(ManifestsMissing, w.r.Repo, missing)
-	}
-	return ids, missing, size, nil
+	slices.Sort(ids) // everybody locks them in one order
+	return ids, missing, size, w.refuse(ManifestsMissing, missing)
 }
 
 // descriptor is the manifest's entry in the referrers list of its subject (distribution-spec, "Listing Referrers").

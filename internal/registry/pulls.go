@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +16,8 @@ const (
 	// pullFlush is how often those times are written.
 	pullFlush = 5 * time.Second
 	maxPulls  = 100_000
+	// pullBatch is how many of them one transaction writes: other writers wait for it.
+	pullBatch = 256
 )
 
 // pullLog gathers last-pull times so that reading writes nothing. A crash loses at most the last pullFlush of them.
@@ -48,14 +52,21 @@ func (l *Local) flushPulls(ctx context.Context) error {
 	if len(pending) == 0 {
 		return nil
 	}
-	return l.update(ctx, "write last-pull times", func(tx *meta.Tx) error {
-		for id, t := range pending {
-			if _, err := tx.Exec(ctx, `UPDATE manifests SET pulled_at = $1 WHERE id = $2 AND pulled_at < $1`, t, id); err != nil {
-				return err
+	ids := slices.Sorted(maps.Keys(pending)) // several nodes lock the rows in one order
+	for some := range slices.Chunk(ids, pullBatch) {
+		err := l.update(ctx, "write last-pull times", func(tx *meta.Tx) error {
+			for _, id := range some {
+				if _, err := tx.Exec(ctx, `UPDATE manifests SET pulled_at = $1 WHERE id = $2 AND pulled_at < $1`, pending[id], id); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // Run does the registry's background work until ctx ends.

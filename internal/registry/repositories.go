@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"strconv"
 	"time"
 
@@ -139,18 +140,17 @@ func (l *Local) DeleteRepository(ctx context.Context, c *iam.Caller, repo Repo, 
 
 // TagRepository implements [Registry].
 func (l *Local) TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set map[string]string, remove []string) error {
+	find := selectRepository + ` WHERE account = $1 AND name = $2`
+	if l.db.Dialect() == meta.PostgreSQL {
+		find += ` FOR NO KEY UPDATE` // changes come one after another, and pushes don't wait
+	}
 	err := l.update(ctx, "tag repository", func(tx *meta.Tx) error {
-		r, err := l.readRepository(ctx, tx, repo)
+		r, err := scanFound(repo, tx.QueryRow(ctx, find, repo.Account, repo.Name))
 		if err != nil {
 			return err
 		}
-		tags := map[string]string{}
-		for k, v := range r.Repository.Tags {
-			tags[k] = v
-		}
-		for k, v := range set {
-			tags[k] = v
-		}
+		tags := maps.Clone(r.Repository.Tags)
+		maps.Copy(tags, set)
 		for _, k := range remove {
 			delete(tags, k)
 		}
@@ -172,8 +172,12 @@ func (l *Local) TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set
 
 // Settings implements [Registry].
 func (l *Local) Settings(ctx context.Context, _ *iam.Caller, account string) (Settings, error) {
+	return l.settingsOf(ctx, l.db, account)
+}
+
+func (l *Local) settingsOf(ctx context.Context, q reader, account string) (Settings, error) {
 	var text string
-	err := l.db.QueryRow(ctx, `SELECT settings FROM registry_settings WHERE account = $1`, account).Scan(&text)
+	err := q.QueryRow(ctx, `SELECT settings FROM registry_settings WHERE account = $1`, account).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return l.o.Settings, nil
 	}
