@@ -234,7 +234,7 @@ func TestUnique(t *testing.T) {
 				t.Errorf("another is job %d, created %v", id, created)
 			}
 		}
-		if j := get(t, q, first); j.Enqueues != 3 || j.RunAt.Sub(time.Now()).Round(time.Second) != time.Minute {
+		if j := get(t, q, first); j.Enqueues != 3 || time.Until(j.RunAt).Round(time.Second) != time.Minute {
 			t.Errorf("job %+v, want the earliest time of three", j)
 		}
 		if id, created := enqueue(t, db, q, job.Spec{Kind: "other", Unique: "u"}); !created || id == first {

@@ -46,7 +46,6 @@ type Options struct {
 // DB is an open metadata database, safe for concurrent use.
 type DB struct {
 	dialect Dialect
-	log     *slog.Logger
 	pool    *sql.DB // SQLite: read-only connections. PostgreSQL: all connections.
 	writer  *writer // SQLite only
 	closed  atomic.Bool

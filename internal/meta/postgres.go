@@ -32,7 +32,7 @@ func openPostgreSQL(ctx context.Context, dsn string, o Options) (*DB, error) {
 		pool.Close()
 		return nil, err
 	}
-	return &DB{dialect: PostgreSQL, log: o.Logger, pool: pool}, nil
+	return &DB{dialect: PostgreSQL, pool: pool}, nil
 }
 
 func viewPostgreSQL(ctx context.Context, pool *sql.DB, fn func(*Tx) error) error {

@@ -94,7 +94,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*DB, error) {
 		pool.Close()
 		return nil, err
 	}
-	return &DB{dialect: SQLite, log: o.Logger, pool: pool, writer: writer}, nil
+	return &DB{dialect: SQLite, pool: pool, writer: writer}, nil
 }
 
 func viewSQLite(ctx context.Context, pool *sql.DB, fn func(*Tx) error) (err error) {
