@@ -2,12 +2,9 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/sekisho/sekisho/internal/app"
 )
 
 func newEnv(c *cli) *cobra.Command {
@@ -18,11 +15,7 @@ func newEnv(c *cli) *cobra.Command {
 		Example: `  eval "$(sekisho env)"` + "\n  aws ecr describe-repositories",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			loaded, err := c.config()
-			if err != nil {
-				return err
-			}
-			in, err := app.Open(cmd.Context(), &loaded.Config, slog.New(slog.DiscardHandler), app.Shared)
+			in, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -40,8 +33,8 @@ func newEnv(c *cli) *cobra.Command {
 				{"AWS_ENDPOINT_URL", url},
 				{"AWS_ACCESS_KEY_ID", key.AccessKeyID},
 				{"AWS_SECRET_ACCESS_KEY", key.SecretAccessKey},
-				{"AWS_REGION", loaded.Config.Region},
-				{"AWS_DEFAULT_REGION", loaded.Config.Region},
+				{"AWS_REGION", in.Config.Region},
+				{"AWS_DEFAULT_REGION", in.Config.Region},
 				{"SEKISHO_REGISTRY", host},
 				{"SEKISHO_ACCOUNT_ID", key.Account},
 			} {

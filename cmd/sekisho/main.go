@@ -6,13 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sekisho/sekisho/internal/app"
 	"github.com/sekisho/sekisho/internal/config"
+	"github.com/sekisho/sekisho/internal/iam"
 )
 
 // Exit codes.
@@ -31,7 +35,8 @@ func main() {
 
 // run is main with what it reads and writes given to it.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot(&cli{env: env})
+	c := &cli{env: env, output: asTable}
+	root := newRoot(c)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -40,9 +45,23 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	if err == nil {
 		return 0
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(stderr, "sekisho: cancelled")
+		return exitUsage
+	}
 	fmt.Fprintln(stderr, "sekisho:", err)
+	return exitCode(c, err)
+}
+
+func exitCode(c *cli, err error) int {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
+	}
+	if _, ok := errors.AsType[*iam.DeniedError](err); ok {
+		return exitRefused
+	}
+	if !c.started { // unknown commands, wrong numbers of arguments
+		return exitUsage
 	}
 	return exitFailed
 }
@@ -62,18 +81,55 @@ func usage(format string, args ...any) error {
 
 // cli is what the commands share.
 type cli struct {
-	env   []string
-	file  string        // --config
-	flags *config.Flags // settings given as flags
+	env     []string
+	file    string        // --config
+	flags   *config.Flags // settings given as flags
+	output  outputFormat
+	started bool // a command runs: from here on an error is no misuse
+}
+
+// getenv returns the value of a variable, "" if there is none.
+func (c *cli) getenv(name string) string {
+	for i := len(c.env) - 1; i >= 0; i-- { // the last one counts
+		if value, ok := strings.CutPrefix(c.env[i], name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // config loads the configuration from flags, environment and file.
 func (c *cli) config() (*config.Loaded, error) {
 	loaded, err := config.Load(config.Options{File: c.file, Env: c.env, Flags: c.flags})
-	if err != nil {
-		return loaded, &exitError{exitUsage, err}
+	if refused, ok := errors.AsType[*config.Error](err); ok {
+		err = &refusedConfig{refused}
 	}
-	return loaded, nil
+	if err != nil {
+		err = &exitError{exitUsage, err}
+	}
+	return loaded, err
+}
+
+// refusedConfig is a *config.Error laid out for people.
+type refusedConfig struct{ err *config.Error }
+
+func (e *refusedConfig) Error() string {
+	text := "the configuration is refused:"
+	for _, p := range e.err.Problems {
+		text += "\n  " + p.String()
+	}
+	return text
+}
+
+func (e *refusedConfig) Unwrap() error { return e.err }
+
+// open opens the instance beside the server that may be serving it, for a command that says little.
+func (c *cli) open(ctx context.Context) (*app.Instance, error) {
+	loaded, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+	return app.Open(ctx, &loaded.Config, slog.New(slog.DiscardHandler), app.Shared)
 }
 
 func newRoot(c *cli) *cobra.Command {
@@ -82,12 +138,37 @@ func newRoot(c *cli) *cobra.Command {
 		Short:         "A container registry that lets only checked images through",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			c.started = true
+		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see %s --help", err, cmd.CommandPath())
 	})
-	root.PersistentFlags().StringVar(&c.file, "config", "", "configuration file (YAML)")
-	c.flags = config.AddFlags(root.PersistentFlags())
-	root.AddCommand(newServe(c), newEnv(c), newVersion())
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.file, "config", "", "configuration file (YAML)")
+	flags.VarP(&c.output, "output", "o", "form of what is printed: table, json or yaml")
+	c.flags = config.AddFlags(flags)
+	root.AddCommand(
+		newServe(c), newEnv(c), newLogin(c),
+		newConfig(c), newSettings(c), newJobs(c), newAudit(c),
+		newVersion(c), newMan(),
+	)
 	return root
+}
+
+// group is a command that only has others below it.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("unknown command %q; see %s --help", args[0], cmd.CommandPath())
+			}
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand(commands...)
+	return cmd
 }

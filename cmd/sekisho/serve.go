@@ -3,11 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/sekisho/sekisho/internal/app"
 	"github.com/sekisho/sekisho/internal/observe/logs"
@@ -54,7 +52,7 @@ func serve(c *cli, cmd *cobra.Command) error {
 func announceKey(w io.Writer, in *app.Instance) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nThis is the first start. Account %s was created with the root access key\n\n  id      %s\n", in.Account, in.NewKey.ID)
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(w) {
 		fmt.Fprintf(&b, "  secret  %s\n", in.NewKey.Secret.Reveal())
 	}
 	fmt.Fprintf(&b, "\nIt is kept in %s, readable by you alone.\nFor AWS clients: eval \"$(sekisho env --data %s)\"\n\n", in.RootKeyFile(), in.Config.Data)

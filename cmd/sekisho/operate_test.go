@@ -1,0 +1,123 @@
+package main
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sekisho/sekisho/internal/app"
+	"github.com/sekisho/sekisho/internal/config"
+	"github.com/sekisho/sekisho/internal/job"
+	"github.com/sekisho/sekisho/internal/meta"
+)
+
+// open opens the instance beside the server.
+func (in *instance) open(t *testing.T) *app.Instance {
+	t.Helper()
+	loaded, err := config.Load(config.Options{Env: in.env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, err := app.Open(t.Context(), &loaded.Config, slog.New(slog.DiscardHandler), app.Shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { open.Close() })
+	return open
+}
+
+func TestJobs(t *testing.T) {
+	in := start(t)
+	db := in.open(t).DB
+	queue := job.New(db, job.Options{})
+	var id int64
+	if err := db.Update(t.Context(), func(tx *meta.Tx) (err error) {
+		id, _, err = queue.Enqueue(t.Context(), tx, job.Spec{Kind: "test", Payload: map[string]int{"n": 7}, RunAt: time.Now().Add(time.Hour)})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	list := func(args ...string) []shownJob {
+		t.Helper()
+		r := sekisho(t, in.env, "", append([]string{"jobs", "list", "-o", "json"}, args...)...)
+		r.want(t, 0, "")
+		var jobs []shownJob
+		if err := json.Unmarshal([]byte(r.stdout), &jobs); err != nil {
+			t.Fatalf("%v: %s", err, r.stdout)
+		}
+		return jobs
+	}
+	number := strconv.FormatInt(id, 10)
+	if jobs := list("--kind", "test"); len(jobs) != 1 || jobs[0].ID != id || jobs[0].State != job.Queued || !strings.Contains(string(jobs[0].Payload), `"n": 7`) {
+		t.Errorf("%+v", jobs)
+	}
+	sekisho(t, in.env, "", "jobs", "cancel", number).want(t, 0, "")
+	if jobs := list("--kind", "test", "--state", "cancelled"); len(jobs) != 1 {
+		t.Errorf("%+v", jobs)
+	}
+	r := sekisho(t, in.env, "", "jobs", "cancel", number, "999999")
+	r.want(t, 1, "it is cancelled")
+	r.want(t, 1, "job 999999: no such job")
+	if r := sekisho(t, in.env, "", "jobs", "retry", number); r.stdout != "job "+number+": queued\n" {
+		t.Errorf("%+v", r)
+	}
+	if r := sekisho(t, in.env, "", "jobs", "list", "--kind", "test"); !strings.Contains(r.stdout, number+"  ") || !strings.Contains(r.stdout, "queued") {
+		t.Errorf("%+v", r)
+	}
+	sekisho(t, in.env, "", "jobs", "list", "--state", "lost").want(t, 2, "none of queued")
+	sekisho(t, in.env, "", "jobs", "retry", "x").want(t, 2, `"x" is not the id of a job`)
+}
+
+func TestAudit(t *testing.T) {
+	in := start(t)
+	sekisho(t, in.env, "", "settings", "set", "create-on-push=true").want(t, 0, "")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+in.addr+"/v2/team/app/tags/list", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(in.rootKey(t))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+
+	find := func(args ...string) []shownEntry {
+		t.Helper()
+		r := sekisho(t, in.env, "", append([]string{"audit", "-o", "json"}, args...)...)
+		r.want(t, 0, "")
+		var entries []shownEntry
+		if err := json.Unmarshal([]byte(r.stdout), &entries); err != nil {
+			t.Fatalf("%v: %s", err, r.stdout)
+		}
+		return entries
+	}
+	var entries []shownEntry
+	for deadline := time.Now().Add(10 * time.Second); len(entries) == 0; { // until the server has written it
+		if time.Now().After(deadline) {
+			t.Fatal("the request is not recorded")
+		}
+		entries = find("--resource", "team/app", "--since", "1h")
+	}
+	if e := entries[0]; e.Action != "ecr:ListImages" || !e.Allowed || e.Source.String() != "127.0.0.1" || !strings.HasSuffix(e.Resource, ":repository/team/app") {
+		t.Errorf("%+v", e)
+	}
+	changes := find("--action", "ecr:PutAccountSetting")
+	if len(changes) != 2 { // the decision, and what was done
+		t.Errorf("%+v", changes)
+	}
+	if r := sekisho(t, in.env, "", "audit"); !strings.Contains(r.stdout, "PRINCIPAL") || !strings.Contains(r.stdout, "done") || !strings.Contains(r.stdout, "allowed") {
+		t.Errorf("%s", r.stdout)
+	}
+	if entries := find("--limit", "1"); len(entries) != 1 {
+		t.Errorf("%d entries", len(entries))
+	}
+	if entries := find("--until", "1h"); len(entries) != 0 {
+		t.Errorf("%d entries", len(entries))
+	}
+	sekisho(t, in.env, "", "audit", "--since", "yesterday").want(t, 2, "neither a duration such as 24h nor a time")
+}
