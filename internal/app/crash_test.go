@@ -60,7 +60,7 @@ func serveChild(dir string) error {
 func testConfig(dir string) (*config.Config, error) {
 	loaded, err := config.Load(config.Options{Env: []string{
 		"SEKISHO_DATA=" + dir, "SEKISHO_LISTEN=127.0.0.1:0", "SEKISHO_CREATE_ON_PUSH=true",
-		"SEKISHO_GC_INTERVAL=1s", "SEKISHO_GC_GRACE=5s", "SEKISHO_GC_UPLOADS=1h", "SEKISHO_AUDIT_RETENTION=0s",
+		"SEKISHO_GC_INTERVAL=1s", "SEKISHO_GC_GRACE=5s", "SEKISHO_GC_DELETE_DELAY=1s", "SEKISHO_GC_UPLOADS=1h", "SEKISHO_AUDIT_RETENTION=0s",
 	}})
 	if err != nil {
 		return nil, err

@@ -36,6 +36,16 @@ func (in *Instance) measure(version string) (*metrics.Metrics, *metrics.HTTP) {
 			return err
 		},
 	})
+	m.Add(metrics.Family{
+		Name: "sekisho_jobs", Help: "Jobs that wait (queued), run, or failed for good (dead), by kind.", Labels: []string{"kind", "state"},
+		Read: func(ctx context.Context, set func(float64, ...string)) error {
+			counts, err := in.Jobs.Counts(ctx)
+			for _, c := range counts {
+				set(float64(c.N), c.Kind, string(c.State))
+			}
+			return err
+		},
+	})
 	m.Func("sekisho_audit_lost_total", "Audit events that there was no room for.", true, func() float64 { return float64(in.Audit.LostTotal()) })
 	return m, m.HTTP(operations...)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/sekisho/sekisho/internal/config"
 	"github.com/sekisho/sekisho/internal/durable"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/registry"
 )
@@ -63,6 +64,9 @@ type Instance struct {
 	Audit *audit.Recorder
 	Local *registry.Local
 	Judge *registry.Judge
+
+	Jobs      *job.Queue
+	Collector *registry.Collector
 
 	linkKey []byte
 	now     func() time.Time
@@ -124,7 +128,7 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 	if err != nil {
 		return nil, err
 	}
-	return in, err
+	return in, in.openJobs()
 }
 
 // Close closes what Open opened.

@@ -31,6 +31,10 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	defer stop()
 	wg.Go(func() { in.Local.Run(background) })
 	wg.Go(func() { in.Audit.Run(background) })
+	if err := in.startJobs(ctx); err != nil {
+		return err
+	}
+	defer in.stopJobs(ctx)
 
 	tracer, err := trace.New(ctx, trace.Options{
 		Endpoint: in.Config.Tracing.Endpoint, Sample: in.Config.Tracing.Sample, Version: version, Getenv: os.Getenv, Logger: in.Log,

@@ -138,6 +138,9 @@ type GC struct {
 	Uploads time.Duration `yaml:"uploads"`
 	// How long a manifest stays that no tag and no index names. 0 keeps it forever.
 	Untagged time.Duration `yaml:"untagged"`
+	// How long the bytes of a layer stay after nothing names them any more, for
+	// clients that are reading them. Not less than a presigned URL is good for.
+	DeleteDelay time.Duration `yaml:"delete_delay"`
 }
 
 // Limits bound what one client, or all together, may use.
@@ -214,9 +217,10 @@ func Default() Config {
 		Database: Database{Connections: 8},
 		Blobs:    Blobs{S3: S3{Region: "us-east-1", RedirectExpiry: 15 * time.Minute}},
 		GC: GC{
-			Interval: time.Hour,
-			Grace:    24 * time.Hour,
-			Uploads:  24 * time.Hour,
+			Interval:    time.Hour,
+			Grace:       24 * time.Hour,
+			Uploads:     24 * time.Hour,
+			DeleteDelay: time.Hour,
 		},
 		Limits: Limits{
 			Header:    10 * time.Second,

@@ -83,6 +83,9 @@ func (l *loader) validate() {
 
 	l.check("gc.grace", c.GC.Grace > 0, "must be more than 0: it is what protects a push that is still running")
 	l.check("gc.uploads", c.GC.Uploads > 0, "must be more than 0")
+	l.check("gc.delete_delay", c.GC.DeleteDelay > 0, "must be more than 0")
+	l.check("gc.delete_delay", !c.Blobs.S3.Redirect || c.GC.DeleteDelay >= c.Blobs.S3.RedirectExpiry,
+		"must not be less than blobs.s3.redirect_expiry, %s: until then the bytes may be asked for", c.Blobs.S3.RedirectExpiry)
 	for key, d := range map[string]bool{"header": c.Limits.Header > 0, "keep_alive": c.Limits.KeepAlive > 0, "idle": c.Limits.Idle > 0,
 		"layer": c.Limits.Layer > 0, "uploads": c.Limits.Uploads > 0} {
 		l.check("limits."+key, d, "must be more than 0")
