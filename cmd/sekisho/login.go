@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -253,5 +252,3 @@ func port(hostport string) string {
 	}
 	return p
 }
-
-var errNotRegistry = errors.New("it does not answer as a registry does")

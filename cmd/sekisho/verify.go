@@ -21,6 +21,8 @@ const verifyTimeout = 30 * time.Second
 // maxAnswer bounds what is read of a registry's answer.
 const maxAnswer = 64 << 10
 
+var errNotRegistry = errors.New("it does not answer as a registry does")
+
 // verify asks the server whether it takes a credential, and finds out the scheme if it isn't known: https, or http on
 // this machine, as docker does. The credential is sent only to a server that answers as a registry and asks for it.
 func (s *server) verify(ctx context.Context, c credfile.Credential) error {
