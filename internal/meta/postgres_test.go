@@ -12,7 +12,8 @@ import (
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 )
 
-// TestDeadlock: of two updates that lock the same rows in opposite order both succeed, one of them at its second attempt.
+// TestDeadlock: of two updates that lock the same rows in opposite order both succeed, at least one of them at a later
+// attempt.
 func TestDeadlock(t *testing.T) {
 	db := metatest.Open(t, metatest.PostgreSQL(t))
 	withTables(t, db)
@@ -49,8 +50,8 @@ func TestDeadlock(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got := attempts.Load(); got != 3 {
-		t.Errorf("%d attempts, want 3", got)
+	if got := attempts.Load(); got < 3 {
+		t.Errorf("%d attempts, want 3 at least: there was no deadlock", got)
 	}
 	if got := commits.Load(); got != 2 {
 		t.Errorf("OnCommit ran %d times, want 2", got)
