@@ -76,11 +76,10 @@ func (c *cli) listJobs(cmd *cobra.Command, f job.Filter, limit int) error {
 		return err
 	}
 	defer in.Close()
-	queue := job.New(in.DB, job.Options{})
 	out, t := []shownJob{}, &table{header: []string{"ID", "KIND", "STATE", "FAILURES", "DUE", "STARTED", "FINISHED", "ERROR"}}
 	for p := (job.Page{}); len(out) < limit; {
 		p.Limit = min(listPage, limit-len(out))
-		jobs, err := queue.List(cmd.Context(), f, p)
+		jobs, err := in.Jobs.List(cmd.Context(), f, p)
 		if err != nil {
 			return err
 		}
@@ -113,7 +112,6 @@ func (c *cli) changeJobs(cmd *cobra.Command, args []string, done string, do func
 		return err
 	}
 	defer in.Close()
-	queue := job.New(in.DB, job.Options{})
 	type changed struct {
 		ID     int64  `json:"id"`
 		Result string `json:"result"`
@@ -121,7 +119,7 @@ func (c *cli) changeJobs(cmd *cobra.Command, args []string, done string, do func
 	out, t := []changed{}, &table{}
 	var errs []error
 	for _, id := range ids {
-		if err := do(queue, cmd.Context(), id); err != nil {
+		if err := do(in.Jobs, cmd.Context(), id); err != nil {
 			errs = append(errs, err)
 			continue
 		}

@@ -151,7 +151,8 @@ func newRoot(c *cli) *cobra.Command {
 	c.flags = config.AddFlags(flags)
 	root.AddCommand(
 		newServe(c), newEnv(c), newLogin(c),
-		newConfig(c), newSettings(c), newJobs(c), newAudit(c),
+		newConfig(c), newSettings(c),
+		newGC(c), newJobs(c), newAudit(c),
 		newVersion(c), newMan(),
 	)
 	return root

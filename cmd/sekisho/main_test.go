@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,6 +43,16 @@ type instance struct {
 	data string
 	addr string // host:port
 	env  []string
+	end  func() (code int) // once
+	log  bytes.Buffer      // to be read when it has ended
+}
+
+// stop ends the server and wants that to work.
+func (in *instance) stop(t *testing.T) {
+	t.Helper()
+	if code := in.end(); code != 0 {
+		t.Errorf("serve ended with %d\n%s", code, in.log.String())
+	}
 }
 
 // start serves a fresh data folder until the test ends.
@@ -50,17 +61,15 @@ func start(t *testing.T, args ...string) *instance {
 	in := &instance{data: filepath.Join(t.TempDir(), "data")}
 	in.env = []string{"SEKISHO_DATA=" + in.data, "HOME=" + t.TempDir()}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	var stderr bytes.Buffer
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...), in.env, strings.NewReader(""), io.Discard, &stderr)
+		ended <- run(ctx, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...), in.env, strings.NewReader(""), io.Discard, &in.log)
 	}()
-	t.Cleanup(func() {
+	in.end = sync.OnceValue(func() int {
 		stop()
-		if code := <-ended; code != 0 {
-			t.Errorf("serve ended with %d\n%s", code, stderr.String())
-		}
+		return <-ended
 	})
+	t.Cleanup(func() { in.stop(t) })
 	limit := time.NewTimer(20 * time.Second)
 	defer limit.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)

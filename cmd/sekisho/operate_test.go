@@ -32,8 +32,7 @@ func (in *instance) open(t *testing.T) *app.Instance {
 
 func TestJobs(t *testing.T) {
 	in := start(t)
-	db := in.open(t).DB
-	queue := job.New(db, job.Options{})
+	db, queue := in.open(t).DB, in.open(t).Jobs
 	var id int64
 	if err := db.Update(t.Context(), func(tx *meta.Tx) (err error) {
 		id, _, err = queue.Enqueue(t.Context(), tx, job.Spec{Kind: "test", Payload: map[string]int{"n": 7}, RunAt: time.Now().Add(time.Hour)})
@@ -120,4 +119,19 @@ func TestAudit(t *testing.T) {
 		t.Errorf("%d entries", len(entries))
 	}
 	sekisho(t, in.env, "", "audit", "--since", "yesterday").want(t, 2, "neither a duration such as 24h nor a time")
+}
+
+// TestGC collects beside the server, where nothing is old enough, and without it.
+func TestGC(t *testing.T) {
+	in := start(t)
+	if r := sekisho(t, in.env, "", "gc", "--dry-run", "-o", "json"); r.code != 0 || r.stdout != "[]\n" {
+		t.Errorf("%+v", r)
+	}
+	if r := sekisho(t, in.env, "", "gc"); r.code != 0 || !strings.HasPrefix(r.stdout, "job ") || !strings.Contains(r.stdout, "done in") {
+		t.Errorf("%+v", r)
+	}
+	in.stop(t)
+	if r := sekisho(t, in.env, "", "gc"); r.code != 0 || !strings.HasPrefix(r.stdout, "WHAT") {
+		t.Errorf("%+v", r)
+	}
 }

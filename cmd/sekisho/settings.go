@@ -31,6 +31,11 @@ var accountSettings = []accountSetting{
 		func(s *registry.Settings) any { return s.SparseManifests },
 		func(s *registry.Settings, v string) (err error) { s.SparseManifests, err = parseBool(v); return err },
 	},
+	{
+		"untagged-days", "after how many days untagged images are deleted; 0: as gc.untagged says, negative: never",
+		func(s *registry.Settings) any { return s.UntaggedDays },
+		func(s *registry.Settings, v string) (err error) { s.UntaggedDays, err = parseDays(v); return err },
+	},
 }
 
 func parseBool(s string) (bool, error) {
@@ -39,6 +44,14 @@ func parseBool(s string) (bool, error) {
 		return s == "true", nil
 	}
 	return false, fmt.Errorf("%q is neither true nor false", s)
+}
+
+func parseDays(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n > 100_000 {
+		return 0, fmt.Errorf("%q is not a number of days", s)
+	}
+	return n, nil
 }
 
 func newSettings(c *cli) *cobra.Command {
