@@ -98,6 +98,46 @@ func TestMkdirAllSurvivesPowerLoss(t *testing.T) {
 	}
 }
 
+func TestMkdirAllAfterKill(t *testing.T) {
+	for at := range 20 {
+		fsys := faultfs.New()
+		fsys.SetHook(func(op faultfs.Op) error {
+			if op.Index == at {
+				return faultfs.Crash
+			}
+			return nil
+		})
+		_ = durable.MkdirAll(fsys, "/a/b/c", 0o700)
+		fsys.SetHook(nil)
+		fsys.NewProcess()
+		if err := durable.MkdirAll(fsys, "/a/b/c", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		fsys.Restart(nil)
+		if _, err := fsys.Stat("/a/b/c"); err != nil {
+			t.Errorf("killed at %d, made again, power lost: %v", at, err)
+		}
+	}
+}
+
+func TestMkdirAllWhereTheFolderAboveIsNotOurs(t *testing.T) {
+	fsys := faultfs.New()
+	if err := durable.MkdirAll(fsys, "/a", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for err, ok := range map[error]bool{fs.ErrPermission: true, syscall.EINVAL: true, syscall.EIO: false} {
+		fsys.SetHook(func(op faultfs.Op) error {
+			if op.Kind == faultfs.SyncDir && op.Name == "/" {
+				return err
+			}
+			return nil
+		})
+		if got := durable.MkdirAll(fsys, "/a", 0o700); (got == nil) != ok {
+			t.Errorf("with %v above: MkdirAll = %v", err, got)
+		}
+	}
+}
+
 func TestIsFull(t *testing.T) {
 	for _, tt := range []struct {
 		err  error

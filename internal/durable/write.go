@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // WriteFile makes name hold data, durably and atomically: after power loss or an error it holds either data or what it
@@ -40,10 +41,14 @@ func writeSynced(fsys FS, name string, data []byte, perm fs.FileMode) error {
 	return errors.Join(err, f.Close())
 }
 
-// MkdirAll makes a folder and those above it that are missing, durably.
+// MkdirAll makes a folder and those above it that are missing, durably. The lowest that is there already is synced too:
+// it may be the work of a process that did not live to do so.
 func MkdirAll(fsys FS, name string, perm fs.FileMode) error {
 	switch info, err := fsys.Stat(name); {
 	case err == nil && info.IsDir():
+		if err := fsys.SyncDir(filepath.Dir(name)); err != nil && !notOurs(err) {
+			return fmt.Errorf("make folder %s: sync the one above: %w", name, err)
+		}
 		return nil
 	case err == nil:
 		return fmt.Errorf("make folder %s: there is a file of that name", name)
@@ -61,4 +66,10 @@ func MkdirAll(fsys FS, name string, perm fs.FileMode) error {
 		return fmt.Errorf("make folder %s: sync %s: %w", name, parent, err)
 	}
 	return nil
+}
+
+// notOurs says whether a folder could not be synced for a reason that shows that we can have made nothing in it: it may
+// not be read, or is on a file system that can't be written to.
+func notOurs(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EROFS)
 }

@@ -357,3 +357,75 @@ func TestPowerLoss(t *testing.T) {
 		})
 	}
 }
+
+// At every operation in turn the process is killed, and another goes on. What that one acknowledges, power loss must not
+// take either, though much of it was done by the first.
+func TestKillThenPowerLoss(t *testing.T) {
+	for _, finish := range []bool{false, true} {
+		for at := range operations(t) + 1 {
+			w := newWorld(t)
+			w.orphans = true
+			w.fs.SetHook(func(op faultfs.Op) error {
+				if op.Index == at {
+					return faultfs.Crash
+				}
+				return nil
+			})
+			w.script()
+			w.fs.SetHook(nil)
+			w.fs.NewProcess()
+			if !w.open() {
+				t.Fatalf("killed at %d: store does not open: %v", at, w.failures)
+			}
+			for _, b := range bodies {
+				if size, err := w.store.UploadSize(t.Context(), b.id); err == nil {
+					w.arrived[b.id] = int(size)
+				}
+			}
+			if finish {
+				w.finish(false)
+			}
+			w.fs.Restart(nil)
+			if !w.open() {
+				t.Fatalf("power lost after a kill at %d: store does not open: %v", at, w.failures)
+			}
+			w.check()
+			if t.Failed() {
+				t.Fatalf("killed at %d; failures: %v", at, w.failures)
+			}
+		}
+	}
+}
+
+// After a failed sync the bytes it was for are gone from the upload, whether or not they can be cut off at once, and a
+// client may send others, fewer too.
+func TestFailedSyncIsNotForgotten(t *testing.T) {
+	for _, cuts := range []bool{true, false} {
+		w := newWorld(t)
+		w.open()
+		w.append("up", 0, strings.NewReader("kept "))
+		w.fs.SetHook(func(op faultfs.Op) error {
+			if op.Kind == faultfs.Sync || op.Kind == faultfs.Truncate && !cuts {
+				return syscall.EIO
+			}
+			return nil
+		})
+		if w.append("up", 5, strings.NewReader("lost in the sync")) {
+			t.Fatal("Append: no error")
+		}
+		if !cuts && w.append("up", 5, strings.NewReader("x")) {
+			t.Fatal("Append to an upload that could not be cut: no error")
+		}
+		w.fs.SetHook(nil)
+		if size, err := w.store.UploadSize(t.Context(), "up"); err != nil || size != 5 {
+			t.Errorf("UploadSize = %d, %v, want 5", size, err)
+		}
+		data := "kept others"
+		if !w.append("up", 5, strings.NewReader(data[5:])) || !w.commit("up", digest.FromString(data), []byte(data)) {
+			t.Fatalf("with other bytes: %v", w.failures)
+		}
+		w.fs.Restart(nil)
+		w.open()
+		w.check()
+	}
+}

@@ -105,6 +105,15 @@ func (f *FS) Ops() int {
 	return f.ops
 }
 
+// NewProcess makes the loss of power the loss of the process only, as by kill -9: what was done is there, though no more
+// durable than before.
+func (f *FS) NewProcess() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.crashed = false
+	f.boot++
+}
+
 // Restart ends the power loss, or is one. With rng nil all that was not durable is gone; otherwise rng decides for each
 // name and each file, and a file may also have got its size but not its bytes.
 func (f *FS) Restart(rng *rand.Rand) {

@@ -169,9 +169,14 @@ func TestCrashEndsEverything(t *testing.T) {
 	if _, err := f.Stat("/a"); !errors.Is(err, Crash) {
 		t.Errorf("Stat = %v, want Crash", err)
 	}
+	f.NewProcess()
+	write(t, f, "/b", "2")
+	if diff := cmp.Diff(map[string]string{"a": "1", "b": "2"}, f.Tree()); diff != "" {
+		t.Errorf("after NewProcess (-want +got):\n%s", diff)
+	}
 	f.Restart(nil)
-	if _, err := f.Stat("/a"); err != nil {
-		t.Errorf("Stat after Restart: %v", err)
+	if diff := cmp.Diff(map[string]string{"a": "1"}, f.Tree()); diff != "" {
+		t.Errorf("after Restart (-want +got):\n%s", diff)
 	}
 	if err := a.Sync(); !errors.Is(err, Crash) {
 		t.Errorf("Sync of a file opened before = %v, want Crash", err)
