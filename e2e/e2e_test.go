@@ -36,7 +36,6 @@ func TestScripts(t *testing.T) {
 			"engine":     cmdEngine,
 			"layout":     cmdLayout,
 			"capture":    cmdCapture,
-			"same":       cmdSame,
 		},
 	})
 }
@@ -132,10 +131,14 @@ func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*w
 func setup(env *testscript.Env, built binaries) error {
 	w := &world{binaries: built}
 	env.Values[worldKey{}] = w
+	tb := env.T().(testing.TB)
 	env.Defer(func() {
 		w.proxy.close()
+		if err := w.server.died(); err != nil {
+			tb.Error(err)
+		}
 		w.server.kill()
-		if tb, ok := env.T().(testing.TB); ok && tb.Failed() {
+		if tb.Failed() {
 			log, _ := os.ReadFile(filepath.Join(env.WorkDir, serverLog))
 			tb.Logf("the server's log:\n%s", log)
 		}
@@ -203,14 +206,4 @@ func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: capture NAME")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
-}
-
-// cmdSame compares two values: same $A $B.
-func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 2 {
-		ts.Fatalf("usage: [!] same A B")
-	}
-	if (args[0] == args[1]) == neg {
-		ts.Fatalf("%q and %q", args[0], args[1])
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,10 +28,24 @@ const (
 type server struct {
 	address string // host:port, kept when it is started again
 	cmd     *exec.Cmd
-	exited  chan error // receives the result of Wait, once
+	exited  chan error // has the result of Wait, once
 }
 
 func (s *server) running() bool { return s != nil && s.cmd != nil }
+
+// died returns an error if the process ended without having been told to.
+func (s *server) died() error {
+	if !s.running() {
+		return nil
+	}
+	select {
+	case err := <-s.exited:
+		s.cmd = nil
+		return fmt.Errorf("the server ended by itself: %w", err)
+	default:
+		return nil
+	}
+}
 
 // kill ends the process the hard way, if it runs, and waits for it.
 func (s *server) kill() {
@@ -63,7 +78,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	defer log.Close()
 	cmd := exec.Command(w.sekisho, append([]string{"serve", "--data", data, "--listen", s.address}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"))
+	cmd.Env = append(serverEnv(), "HOME="+ts.Getenv("HOME"))
 	ts.Check(cmd.Start())
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }() // owned by kill and stop, which receive
@@ -87,6 +102,13 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("ACCESS_KEY", ts.Getenv("AWS_ACCESS_KEY_ID"))
 	ts.Setenv("SECRET", ts.Getenv("AWS_SECRET_ACCESS_KEY"))
 	ts.Check(configureContainers(ts.Getenv("HOME"), ts.Getenv("XDG_RUNTIME_DIR"), s.address, "localhost:"+port))
+}
+
+// serverEnv is the environment without what would configure the server, and with a race being its end, so that no
+// script succeeds in spite of one.
+func serverEnv() []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SEKISHO_") })
+	return append(env, "GORACE=halt_on_error=1")
 }
 
 // ready waits for the address file and then for a 200 of /readyz.
