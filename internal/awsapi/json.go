@@ -43,8 +43,8 @@ func (*jsonWire) check(_, out reflect.Type) error {
 	return nil
 }
 
-func (j *jsonWire) writeResult(w *httpx.Response, r *http.Request, _ string, out any) error {
-	body, err := encodeJSON(r.Context(), out.(smithy.Serializable))
+func (j *jsonWire) writeResult(w *httpx.Response, r *http.Request, op *operation, out any) error {
+	body, err := encodeJSON(r.Context(), complete{out.(smithy.Serializable), op.zeroes})
 	if err != nil {
 		return err
 	}

@@ -50,10 +50,10 @@ func (*queryWire) check(in, out reflect.Type) error {
 	return nil
 }
 
-func (q *queryWire) writeResult(w *httpx.Response, _ *http.Request, op string, out any) error {
+func (q *queryWire) writeResult(w *httpx.Response, _ *http.Request, op *operation, out any) error {
 	var x xmlWriter
-	x.start(op+"Response", q.namespace)
-	x.start(op+"Result", "")
+	x.start(op.name+"Response", q.namespace)
+	x.start(op.name+"Result", "")
 	v := reflect.ValueOf(out).Elem()
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
@@ -61,11 +61,11 @@ func (q *queryWire) writeResult(w *httpx.Response, _ *http.Request, op string, o
 			x.element(f.Name, v.Field(i).Elem().String())
 		}
 	}
-	x.end(op + "Result")
+	x.end(op.name + "Result")
 	x.start("ResponseMetadata", "")
 	x.element("RequestId", w.Event.RequestID)
 	x.end("ResponseMetadata")
-	x.end(op + "Response")
+	x.end(op.name + "Response")
 	return write(w, http.StatusOK, "text/xml", x.Bytes())
 }
 

@@ -137,7 +137,7 @@ func (s *Server) call(w *httpx.Response, r *http.Request, svc *Service, op *oper
 	if err != nil {
 		return err
 	}
-	return svc.wire.writeResult(w, r, op.name, out)
+	return svc.wire.writeResult(w, r, op, out)
 }
 
 // authenticated is a caller whose signature over the whole request was verified.

@@ -63,6 +63,7 @@ const DefaultMaxBody = 1 << 20
 type operation struct {
 	name    string
 	maxBody int64
+	zeroes  zeroes // of the output
 	// call decodes the input, calls and returns the output: a pointer.
 	call func(ctx context.Context, c *Call, e *httpx.Event, decode func(in any) error) (any, error)
 }
@@ -77,7 +78,7 @@ func Handle[In, Out any](s *Service, op Op, fn func(context.Context, *Call, *In)
 	if err != nil {
 		panic(fmt.Sprintf("awsapi: operation %s: %v", op.Name, err))
 	}
-	o := &operation{name: op.Name, maxBody: op.MaxBody}
+	o := &operation{name: op.Name, maxBody: op.MaxBody, zeroes: zeroesOf(reflect.TypeFor[Out]())}
 	if o.maxBody == 0 {
 		o.maxBody = DefaultMaxBody
 	}

@@ -14,7 +14,7 @@ import (
 type wire interface {
 	// check reports why an operation of these types can't be served.
 	check(in, out reflect.Type) error
-	writeResult(w *httpx.Response, r *http.Request, op string, out any) error
+	writeResult(w *httpx.Response, r *http.Request, op *operation, out any) error
 	writeError(w *httpx.Response, r *http.Request, e smithy.APIError, status int) error
 	faults() map[fault]called
 }

@@ -49,10 +49,10 @@ assert identity['Arn'] == f'arn:aws:iam::{account}:root', identity
 
 # A repository.
 repository = ecr.create_repository(
-    repositoryName='team/app', tags=[{'Key': 'owner', 'Value': 'me'}],
-    imageScanningConfiguration={'scanOnPush': True})['repository']
+    repositoryName='team/app', tags=[{'Key': 'owner', 'Value': 'me'}])['repository']
 assert repository['repositoryArn'].endswith(f':{account}:repository/team/app'), repository
 assert repository['createdAt'].year > 2000, repository
+assert repository['imageScanningConfiguration'] == {'scanOnPush': False}, repository
 assert repository['encryptionConfiguration'] == {'encryptionType': 'AES256'}, repository
 message = refused('RepositoryAlreadyExistsException', ecr.create_repository, repositoryName='team/app')
 assert message == f"The repository with name 'team/app' already exists in the registry with id '{account}'", message
@@ -61,7 +61,7 @@ tags = ecr.list_tags_for_resource(resourceArn=repository['repositoryArn'])['tags
 assert tags == [{'Key': 'owner', 'Value': 'me'}], tags
 
 # An image whose layer takes more than one part.
-layer = os.urandom(21 << 20)
+layer = os.urandom(11 << 20)
 config = json.dumps({'architecture': 'amd64', 'os': 'linux'}).encode()
 digests = [put_layer('team/app', config), put_layer('team/app', layer)]
 available = ecr.batch_check_layer_availability(repositoryName='team/app', layerDigests=digests)
