@@ -150,7 +150,7 @@ func newRoot(c *cli) *cobra.Command {
 	flags.VarP(&c.output, "output", "o", "form of what is printed: table, json or yaml")
 	c.flags = config.AddFlags(flags)
 	root.AddCommand(
-		newServe(c), newEnv(c), newLogin(c),
+		newDemo(c), newServe(c), newEnv(c), newLogin(c),
 		newConfig(c), newSettings(c),
 		newGC(c), newJobs(c), newAudit(c),
 		newVersion(c), newMan(),

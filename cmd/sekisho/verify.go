@@ -33,13 +33,13 @@ func (s *server) verify(ctx context.Context, c credfile.Credential) error {
 	}
 	defer client.CloseIdleConnections()
 	scheme := cmp.Or(s.scheme, "https")
-	challenge, err := s.ping(ctx, client, scheme, nil)
+	challenge, err := s.get(ctx, client, scheme, ping, nil)
 	if errors.Is(err, http.ErrSchemeMismatch) && scheme == "https" {
 		if s.scheme != "" || !isLoopback(s.host) {
 			return fmt.Errorf("%s speaks plain HTTP; if that is meant, sign in to http://%s: %w", s.host, s.host, err)
 		}
 		scheme = "http"
-		challenge, err = s.ping(ctx, client, scheme, nil)
+		challenge, err = s.get(ctx, client, scheme, ping, nil)
 	}
 	if err != nil {
 		return unreachable(s.host, err)
@@ -52,7 +52,7 @@ func (s *server) verify(ctx context.Context, c credfile.Credential) error {
 	case !strings.EqualFold(name, "Basic"):
 		return fmt.Errorf("%s wants %s authentication, which this command does not do; use docker login or podman login", s.host, cmp.Or(name, "no known"))
 	}
-	answer, err := s.ping(ctx, client, scheme, &c)
+	answer, err := s.get(ctx, client, scheme, ping, &c)
 	if err != nil {
 		return unreachable(s.host, err)
 	}
@@ -65,15 +65,17 @@ func (s *server) verify(ctx context.Context, c credfile.Credential) error {
 	return fmt.Errorf("%s: GET /v2/ is %s: %s", s.host, answer.Status, answer.reason)
 }
 
-// registryAnswer is an answer to GET /v2/.
+// ping is the path that tells a registry (distribution-spec, "Determining Support").
+const ping = "/v2/"
+
+// registryAnswer is a registry's answer, without its body.
 type registryAnswer struct {
 	*http.Response
 	reason string // of an error
 }
 
-// ping asks for /v2/ (distribution-spec, "Determining Support").
-func (s *server) ping(ctx context.Context, client *http.Client, scheme string, c *credfile.Credential) (*registryAnswer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+s.host+"/v2/", nil)
+func (s *server) get(ctx context.Context, client *http.Client, scheme, path string, c *credfile.Credential) (*registryAnswer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+s.host+path, nil)
 	if err != nil {
 		return nil, err
 	}
