@@ -9,7 +9,9 @@ var (
 
 	// ErrTokenExpired means that an authorization token was good and is too
 	// old. The text is ECR's: clients show it.
-	ErrTokenExpired = errors.New("Your authorization token has expired. Reauthenticate and try again.") //nolint:staticcheck // ECR's wording
+	//
+	//lint:ignore ST1005 the wording is ECR's
+	ErrTokenExpired = errors.New("Your authorization token has expired. Reauthenticate and try again.")
 
 	// ErrUnknownKey means that no usable access key has the id.
 	ErrUnknownKey = errors.New("no such access key")

@@ -20,7 +20,7 @@ func (a *API) getAuthorizationToken(ctx context.Context, c *awsapi.Call, in *sdk
 		return nil, err
 	}
 	token := base64.StdEncoding.EncodeToString([]byte(iam.TokenUser + ":" + password))
-	// The member is deprecated because one token is good for every registry that its principal may use.
+	//lint:ignore SA1019 deprecated, because one token is good for every registry that its principal may use, but sent
 	accounts := in.RegistryIds
 	if accounts == nil {
 		accounts = []string{c.Account}

@@ -224,6 +224,7 @@ func TestTags(t *testing.T) {
 
 func TestGetAuthorizationToken(t *testing.T) {
 	s := newServer(t)
+	//lint:ignore SA1019 deprecated, but sent
 	out, err := s.client.GetAuthorizationToken(t.Context(), &sdk.GetAuthorizationTokenInput{RegistryIds: []string{account, "999999999999"}})
 	if err != nil || len(out.AuthorizationData) != 2 {
 		t.Fatalf("%v, %v", out, err)

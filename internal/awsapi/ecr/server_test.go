@@ -39,7 +39,6 @@ type server struct {
 	key    *iam.AccessKey
 	client *sdk.Client
 	api    *ecr.API
-	now    func() time.Time
 }
 
 func newServer(t testing.TB) *server {
