@@ -141,10 +141,11 @@ func (s *Service) usableKey(ctx context.Context, id string, from netip.Addr) (*l
 		return nil, ErrUnknownKey
 	}
 	now := s.now()
-	if k, fresh := s.keys.get(id, now); fresh {
+	k, fresh := s.keys.get(id, now)
+	if fresh {
 		return k, nil
 	}
-	if !s.throttle.allows(from, now) {
+	if k == nil && !s.throttle.allows(from, now) { // what is in use is looked at whoever else is at that address
 		return nil, ErrThrottled
 	}
 	k, err := s.keys.fetch(ctx, id, now)

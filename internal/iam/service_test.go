@@ -422,9 +422,11 @@ func TestRevocationRace(t *testing.T) {
 	wg.Wait()
 }
 
-func TestThrottle(t *testing.T) {
+func TestThrottle(t *testing.T) { metatest.EachDB(t, testThrottle) }
+
+func testThrottle(t *testing.T, db *meta.DB) {
 	clk := newClock()
-	s, key := bootstrapped(t, metatest.Open(t, metatest.SQLite(t)), clk)
+	s, key := bootstrapped(t, db, clk)
 	good := basic(key.ID, key.Secret.Reveal())
 	if _, err := s.Authenticate(t.Context(), good, client); err != nil {
 		t.Fatal(err)
@@ -462,6 +464,11 @@ func TestThrottle(t *testing.T) {
 		t.Errorf("a second later: %v", err)
 	}
 	exhaust(9)
+	clk.advance(iam.RecheckAfter)
+	exhaust(29)
+	if _, err := s.Authenticate(t.Context(), good, client); err != nil {
+		t.Errorf("a credential in use is refused when it is to be checked again: %v", err)
+	}
 	// The same wrong credential again and again is refused from memory and costs nothing.
 	clk.advance(time.Minute)
 	for range 1000 {
