@@ -257,7 +257,7 @@ func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 // TestUploadsElsewhere: uploads that end on another node don't count for ever where they began.
 func TestUploadsElsewhere(t *testing.T) {
 	dsn, store := metatest.PostgreSQL(t), memory(t)
-	var c clock
+	var c testClock
 	o := registry.Options{UploadKey: uploadKey, MaxUploads: 3, Now: c.now}
 	one, two := local(t, metatest.Open(t, dsn), store, o), local(t, metatest.Open(t, dsn), store, o)
 	if _, err := one.CreateRepository(t.Context(), nil, app, registry.RepositorySettings{}, nil); err != nil {

@@ -1,16 +1,18 @@
 package registry_test
 
 import (
-	"bytes"
 	"context"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sekisho/sekisho/internal/blob"
+	"github.com/sekisho/sekisho/internal/blob/blobtest/s3server"
 	"github.com/sekisho/sekisho/internal/blob/file"
 	"github.com/sekisho/sekisho/internal/blob/mem"
+	"github.com/sekisho/sekisho/internal/blob/s3"
 	"github.com/sekisho/sekisho/internal/durable"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/meta"
@@ -22,17 +24,22 @@ import (
 // TestRegistry runs the suite on every pair of databases and blob stores.
 func TestRegistry(t *testing.T) {
 	for _, tc := range []struct {
-		name  string
-		dsn   func(testing.TB) string
-		store func(testing.TB) blob.Store
+		name     string
+		dsn      func(testing.TB) string
+		stores   stores
+		redirect bool // readers are sent to the blob store
 	}{
-		{"sqlite and files", metatest.SQLite, files},
-		{"sqlite and memory", metatest.SQLite, memory},
-		{"postgresql and files", metatest.PostgreSQL, files},
+		{"sqlite and files", metatest.SQLite, files, false},
+		{"sqlite and s3", metatest.SQLite, bucket, true},
+		{"postgresql and files", metatest.PostgreSQL, files, false},
+		{"postgresql and s3", metatest.PostgreSQL, bucket, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			if testing.Short() && tc.name != "sqlite and files" {
+				t.Skip("one pair of databases and blob stores is enough for a short test")
+			}
 			registrytest.Run(t, func(t *testing.T) registrytest.Instance {
-				return instance(t, tc.dsn, tc.store)
+				return instance(t, tc.dsn, tc.stores, tc.redirect)
 			})
 		})
 	}
@@ -41,53 +48,78 @@ func TestRegistry(t *testing.T) {
 // TestAuthorized runs the suite on what is served: the choke point before everything.
 func TestAuthorized(t *testing.T) {
 	registrytest.Run(t, func(t *testing.T) registrytest.Instance {
-		i := instance(t, metatest.SQLite, files)
+		i := instance(t, metatest.SQLite, memories, false)
 		j := &registry.Judge{Authorizer: iam.RootOnly{}, Region: "eu-west-1", Note: func(*iam.Caller, string, string, iam.Decision) {}}
 		i.Nodes[0] = registry.CreateOnPush(registry.Authorize(i.Nodes[0], j), i.Nodes[0])
 		return i
 	})
 }
 
-func files(t testing.TB) blob.Store {
+// stores makes a function that returns the store of each node of an instance.
+type stores func(testing.TB) (next func() blob.Store)
+
+// files is one folder, which belongs to one process.
+func files(t testing.TB) func() blob.Store {
 	s, err := file.Open(durable.OS{}, filepath.Join(t.TempDir(), "blobs"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return func() blob.Store { return s }
+}
+
+// bucket is one bucket, to which each node has its own way.
+func bucket(t testing.TB) func() blob.Store {
+	o := s3server.Start(t)
+	return func() blob.Store {
+		s, err := s3.Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+}
+
+func memories(t testing.TB) func() blob.Store {
+	s := memory(t)
+	return func() blob.Store { return s }
 }
 
 func memory(testing.TB) blob.Store { return mem.New(time.Now) }
 
-// clock is a clock that can be moved forward.
-type clock struct{ ahead atomic.Int64 }
+// testClock is a clock that can be moved forward.
+type testClock struct{ ahead atomic.Int64 }
 
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
-func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+func (c *testClock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *testClock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // nodesOnPostgreSQL is how many nodes share a PostgreSQL database in the suite.
 const nodesOnPostgreSQL = 2
 
 // instance opens a registry: one node on SQLite, several on PostgreSQL.
-func instance(t *testing.T, dsn func(testing.TB) string, open func(testing.TB) blob.Store) registrytest.Instance {
+func instance(t *testing.T, dsn func(testing.TB) string, stores stores, redirect bool) registrytest.Instance {
 	t.Helper()
-	var c clock
-	name, store := dsn(t), open(t)
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Errorf("close blob store: %v", err)
-		}
-	})
+	var c testClock
+	name, store := dsn(t), stores(t)
 	o := registry.Options{
 		Now:        c.now,
-		UploadKey:  bytes.Repeat([]byte("k"), 32),
+		UploadKey:  uploadKey,
 		MaxUploads: 40,
 		MaxBlob:    4 << 20,
+		Redirect:   redirect,
 	}
-	locals := []*registry.Local{local(t, metatest.Open(t, name), store, o)}
-	if name[:7] != "sqlite:" {
-		for range nodesOnPostgreSQL - 1 {
-			locals = append(locals, local(t, metatest.Open(t, name), store, o))
-		}
+	nodes := 1
+	if strings.HasPrefix(name, "postgres") {
+		nodes = nodesOnPostgreSQL
+	}
+	var locals []*registry.Local
+	for range nodes {
+		s := store()
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Errorf("close blob store: %v", err)
+			}
+		})
+		locals = append(locals, local(t, metatest.Open(t, name), s, o))
 	}
 	i := registrytest.Instance{
 		Advance: c.advance,

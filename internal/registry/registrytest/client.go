@@ -59,6 +59,14 @@ func (c *client) reg() registry.Registry {
 	return c.s.Nodes[int(c.s.calls.Add(1))%len(c.s.Nodes)]
 }
 
+// at returns the client of one node alone.
+func (c *client) at(node int) *client {
+	other := *c
+	other.s = &suite{Instance: c.s.Instance}
+	other.s.Nodes = c.s.Nodes[node%len(c.s.Nodes):][:1]
+	return &other
+}
+
 // in returns the client for another repository of its account.
 func (c *client) in(name string) *client {
 	other := *c
@@ -158,6 +166,15 @@ func get(url string) ([]byte, error) {
 	return io.ReadAll(res.Body)
 }
 
+// open opens a blob and closes it again.
+func (c *client) open(d digest.Digest) error {
+	b, err := c.reg().OpenBlob(c.Context(), c.as, c.repo, d)
+	if err != nil {
+		return err
+	}
+	return b.Close()
+}
+
 // wantBlob checks that a blob is there, whole.
 func (c *client) wantBlob(b content) {
 	c.Helper()
@@ -203,9 +220,8 @@ func (c *client) image(tags ...string) document {
 	return m
 }
 
-func tag(name string) oci.Reference            { return oci.Reference{Tag: name} }
-func byDigest(d digest.Digest) oci.Reference   { return oci.Reference{Digest: d} }
-func (c *client) node(n int) registry.Registry { return c.s.Nodes[n%len(c.s.Nodes)] }
+func tag(name string) oci.Reference          { return oci.Reference{Tag: name} }
+func byDigest(d digest.Digest) oci.Reference { return oci.Reference{Digest: d} }
 
 // manifest reads a manifest.
 func (c *client) manifest(ref oci.Reference) (*registry.Manifest, error) {

@@ -65,9 +65,7 @@ func Run(t *testing.T, open func(t *testing.T) Instance) {
 		})
 	}
 	t.Run("too many uploads", func(t *testing.T) {
-		i := open(t)
-		i.Nodes = i.Nodes[:1] // a node bounds what it sees
-		tooManyUploads((&suite{Instance: i}).client(t))
+		tooManyUploads((&suite{Instance: open(t)}).client(t).at(0)) // a node bounds what it sees
 	})
 }
 

@@ -29,6 +29,7 @@ var uploadTests = []test{
 	{"expired", expired},
 	{"too large", tooLarge},
 	{"two writers", twoWriters},
+	{"two writers on two nodes", twoNodes},
 	{"without bytes", withoutBytes},
 }
 
@@ -442,6 +443,7 @@ func tooLarge(c *client) {
 
 // twoWriters: while one request writes to an upload another is told so, and does no harm.
 func twoWriters(c *client) {
+	c = c.at(0)
 	for _, complete := range []bool{false, true} {
 		b := c.random(600_000)
 		u := c.start()
@@ -484,6 +486,50 @@ func twoWriters(c *client) {
 			}
 		}
 		c.wantBlob(b)
+	}
+}
+
+// twoNodes: nodes don't know of each other's requests. Of two that write to an upload at once one at most succeeds, and
+// the upload has its bytes and no others.
+func twoNodes(c *client) {
+	for range 5 {
+		all := []content{c.random(300_000), c.random(300_000)}
+		u := c.start()
+		r, w := io.Pipe()
+		var errs [2]error
+		together(
+			func() {
+				_, errs[0] = (&upload{c.at(0), u.id}).append(0, r)
+				r.CloseWithError(errs[0]) // if it was refused, nobody reads on
+			},
+			func() {
+				if _, err := w.Write(all[0][:200_000]); err == nil {
+					_, errs[1] = (&upload{c.at(1), u.id}).append(0, bytes.NewReader(all[1]))
+					_, _ = w.Write(all[0][200_000:])
+				}
+				w.Close()
+			},
+		)
+		won := -1
+		for i, err := range errs {
+			switch {
+			case err == nil && won >= 0:
+				c.Error("two writers succeeded")
+			case err == nil:
+				won = i
+			case !isKind(err, registry.UploadBusy, registry.RangeInvalid):
+				c.Errorf("AppendUpload: %v", err)
+			}
+		}
+		if won < 0 {
+			c.Errorf("no writer succeeded: %v", errs)
+			continue
+		}
+		u.wantSize(len(all[won]))
+		if err := u.end(all[won].digest()); err != nil {
+			c.Errorf("CompleteUpload: %v", err)
+		}
+		c.wantBlob(all[won])
 	}
 }
 
