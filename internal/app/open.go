@@ -68,6 +68,7 @@ type Instance struct {
 	Jobs      *job.Queue
 	Collector *registry.Collector
 
+	master  []byte // key
 	linkKey []byte
 	now     func() time.Time
 	close   []func() error // in reverse order
@@ -84,29 +85,23 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 	if err := in.openFolder(mode); err != nil {
 		return nil, err
 	}
-	master, err := in.masterKey(mode)
-	if err != nil {
+	if in.master, err = in.masterKey(mode); err != nil {
 		return nil, err
 	}
-	if in.DB, err = meta.Open(ctx, c.Database.URL.Reveal(), meta.Options{Logger: log, ReadConns: c.Database.Connections, MaxConns: c.Database.Connections}); err != nil {
+	if err := in.openState(ctx); err != nil {
 		return nil, err
 	}
-	in.close = append(in.close, in.DB.Close)
-	if in.Blobs, err = openBlobs(ctx, c); err != nil {
-		return nil, err
-	}
-	in.close = append(in.close, in.Blobs.Close)
-	if in.IAM, err = iam.New(in.DB, master, in.now); err != nil {
+	if in.IAM, err = iam.New(in.DB, in.master, in.now); err != nil {
 		return nil, err
 	}
 	if err := in.bootstrap(ctx, mode); err != nil {
 		return nil, err
 	}
-	uploadKey, err := derive(master, "sekisho upload ids")
+	uploadKey, err := derive(in.master, "sekisho upload ids")
 	if err != nil {
 		return nil, err
 	}
-	if in.linkKey, err = derive(master, "sekisho download links"); err != nil {
+	if in.linkKey, err = derive(in.master, "sekisho download links"); err != nil {
 		return nil, err
 	}
 	in.Audit = audit.New(in.DB, audit.Options{Logger: log, Now: in.now, Retention: c.Audit.Retention})
@@ -129,6 +124,20 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		return nil, err
 	}
 	return in, in.openJobs()
+}
+
+// openState opens the database and the blob store.
+func (in *Instance) openState(ctx context.Context) (err error) {
+	c := in.Config
+	if in.DB, err = meta.Open(ctx, c.Database.URL.Reveal(), meta.Options{Logger: in.Log, ReadConns: c.Database.Connections, MaxConns: c.Database.Connections}); err != nil {
+		return err
+	}
+	in.close = append(in.close, in.DB.Close)
+	if in.Blobs, err = openBlobs(ctx, c); err != nil {
+		return err
+	}
+	in.close = append(in.close, in.Blobs.Close)
+	return nil
 }
 
 // Close closes what Open opened.
