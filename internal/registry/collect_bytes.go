@@ -44,7 +44,9 @@ func (c *Collector) garbage(ctx context.Context, r *CollectReport) error {
 		if err != nil || !more {
 			return err
 		}
+		begin := time.Now()
 		gone, err := c.deleteBytes(ctx, due)
+		err = errors.Join(err, c.rest(ctx, time.Since(begin)))
 		_, uerr := c.update(context.WithoutCancel(ctx), "forget bytes", func(tx *meta.Tx) error {
 			for _, g := range gone {
 				if _, err := tx.Exec(ctx, deleteGarbage, g.location); err != nil {

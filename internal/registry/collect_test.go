@@ -313,4 +313,3 @@ func readBack(ctx context.Context, l *Local, repo Repo, d digest.Digest) ([]byte
 	}
 	return io.ReadAll(b.Content)
 }
-
