@@ -18,12 +18,17 @@ func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real clients take longer than a short run has")
 	}
+	runScripts(t, "testdata")
+}
+
+// runScripts runs the scripts of a folder.
+func runScripts(t *testing.T, dir string) {
 	built, err := build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Condition:           condition,

@@ -52,12 +52,15 @@ func Docker(getenv func(string) string) (File, error) {
 	return File{Path: filepath.Join(dir, "config.json"), Store: true}, nil
 }
 
-// Containers returns the file of podman, buildah and skopeo (containers-auth.json(5)): $REGISTRY_AUTH_FILE, else
-// containers/auth.json in the user's runtime folder on Linux and in ~/.config elsewhere. goos and uid are those of the
-// process.
+// Containers returns the file of podman, buildah and skopeo (containers-auth.json(5), podman-login(1)):
+// $REGISTRY_AUTH_FILE, docker's config.json if DOCKER_CONFIG is set, or else containers/auth.json in the user's runtime
+// folder on Linux and in ~/.config elsewhere. goos and uid are those of the process.
 func Containers(getenv func(string) string, goos string, uid int) (File, error) {
 	if path := getenv("REGISTRY_AUTH_FILE"); path != "" {
 		return File{Path: path}, nil
+	}
+	if dir := getenv("DOCKER_CONFIG"); dir != "" {
+		return File{Path: filepath.Join(dir, "config.json")}, nil
 	}
 	if goos != "linux" {
 		home := getenv("HOME")

@@ -182,6 +182,7 @@ func TestPlaces(t *testing.T) {
 		{"docker's home", Docker, env("HOME", "/h"), "/h/.docker/config.json"},
 		{"docker without a home", Docker, env(), ""},
 		{"podman's file", func(g func(string) string) (File, error) { return containers(g, "linux") }, env("REGISTRY_AUTH_FILE", "/a.json", "XDG_RUNTIME_DIR", "/r"), "/a.json"},
+		{"docker's, for podman", func(g func(string) string) (File, error) { return containers(g, "linux") }, env("DOCKER_CONFIG", "/d", "XDG_RUNTIME_DIR", "/r"), "/d/config.json"},
 		{"podman's runtime folder", func(g func(string) string) (File, error) { return containers(g, "linux") }, env("XDG_RUNTIME_DIR", "/r"), "/r/containers/auth.json"},
 		{"podman without one", func(g func(string) string) (File, error) { return containers(g, "linux") }, env(), "/run/containers/1000/auth.json"},
 		{"podman elsewhere", func(g func(string) string) (File, error) { return containers(g, "darwin") }, env("HOME", "/h", "XDG_RUNTIME_DIR", "/r"), "/h/.config/containers/auth.json"},

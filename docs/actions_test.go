@@ -1,0 +1,59 @@
+// Package docs tests what the documentation says of the code. Its examples are run by the tests in e2e.
+package docs
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sekisho/sekisho/internal/registry/ociserver"
+)
+
+//go:generate go test -run TestActions -update
+
+var update = flag.Bool("update", false, "rewrite what is made from the code")
+
+// TestActions holds the table of actions to the one that the server uses.
+func TestActions(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`<!-- Made from ociserver.Routes: go generate ./docs -->
+# What a request needs
+
+Every request is authorised by what it does, with ECR's names for actions. A refusal is a 403 whose message names
+principal, action and resource; a HEAD has no body, so the same sentence is in the header ` + "`Sekisho-Error`" + `.
+
+| request | action | also |
+|---|---|---|
+`)
+	for _, r := range ociserver.Routes {
+		action := "none"
+		if r.Action != "" {
+			action = "`" + r.Action + "`"
+		}
+		fmt.Fprintf(&b, "| `%s %s` | %s | %s |\n", r.Method, r.Path, action, r.Note)
+	}
+	b.WriteString(`
+The resource is the repository, ` + "`arn:aws:ecr:<region>:<account>:repository/<name>`" + `; of the catalog, all of the
+account's. ` + "`<repository>`" + ` may begin with the 12 digits of an account; without them, the account is the one of the host
+name, or the default one.
+
+The operations of the AWS API need the action of their name: ` + "`CreateRepository` needs `ecr:CreateRepository`" + `.
+`)
+	const file = "actions.md"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(b.String(), string(got)); diff != "" {
+		t.Errorf("%s: run go generate here. -want +got:\n%s", file, diff)
+	}
+}
