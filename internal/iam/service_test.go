@@ -403,7 +403,7 @@ func TestRevocationRace(t *testing.T) {
 			}
 		})
 	}
-	for range 50 {
+	for range 15 {
 		for _, status := range []iam.KeyStatus{iam.KeyInactive, iam.KeyActive} {
 			state.Add(1)
 			if err := s.SetKeyStatus(context.Background(), account, key.ID, status); err != nil {
