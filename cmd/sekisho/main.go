@@ -153,6 +153,7 @@ func newRoot(c *cli) *cobra.Command {
 		newDemo(c), newServe(c), newEnv(c), newLogin(c),
 		newConfig(c), newSettings(c),
 		newGC(c), newJobs(c), newAudit(c),
+		newBackup(c), newRestore(c), newMigrate(c),
 		newVersion(c), newMan(),
 	)
 	return root
