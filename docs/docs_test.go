@@ -4,7 +4,9 @@ package docs
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -55,5 +57,44 @@ The operations of the AWS API need the action of their name: ` + "`CreateReposit
 	}
 	if diff := cmp.Diff(b.String(), string(got)); diff != "" {
 		t.Errorf("%s: run go generate here. -want +got:\n%s", file, diff)
+	}
+}
+
+// TestTroubleshooting holds the messages in its first part to those in the code. Between dots may stand anything.
+func TestTroubleshooting(t *testing.T) {
+	page, err := os.ReadFile("troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	for _, root := range []string{"../internal", "../cmd"} {
+		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			code.Write(text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ours, _, _ := strings.Cut(string(page), "\n## What clients say")
+	n := 0
+	for line := range strings.Lines(ours) {
+		message, ok := strings.CutPrefix(strings.TrimSpace(line), "### `")
+		if !ok {
+			continue
+		}
+		n++
+		for part := range strings.SplitSeq(strings.TrimSuffix(message, "`"), "…") {
+			if !strings.Contains(code.String(), part) {
+				t.Errorf("no code says %q", part)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no messages")
 	}
 }
