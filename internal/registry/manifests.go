@@ -183,6 +183,7 @@ type manifestWrite struct {
 	m      *Manifest
 	parsed *oci.Manifest
 	now    int64
+	fresh  bool // this transaction inserted the manifest
 	stale  stale
 }
 
@@ -233,7 +234,7 @@ func (w *manifestWrite) insert(tagged bool) error {
 	if err != nil {
 		return err
 	}
-	w.m.PushedAt = time.UnixMicro(w.now).UTC()
+	w.m.PushedAt, w.fresh = time.UnixMicro(w.now).UTC(), true
 	for _, id := range blobs {
 		if _, err := w.tx.Exec(w.ctx, `INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES ($1, $2, $3)`, w.m.id, w.r.id, id); err != nil {
 			return err
@@ -357,22 +358,22 @@ func (w *manifestWrite) descriptor() string {
 
 // tag points a tag at the manifest.
 func (w *manifestWrite) tag(name string) error {
+	res, err := w.tx.Exec(w.ctx, `INSERT INTO tags (repository_id, name, manifest_id, pushed_at) VALUES ($1, $2, $3, $4) ON CONFLICT (repository_id, name) DO NOTHING`,
+		w.r.id, name, w.m.id, w.now)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 1 {
+		return errors.Join(err, w.named())
+	}
 	find := `SELECT manifest_id FROM tags WHERE repository_id = $1 AND name = $2`
 	if w.tx.Dialect() == meta.PostgreSQL {
 		find += ` FOR UPDATE` // pushes to one tag come one after another
 	}
 	var there int64
-	err := w.tx.QueryRow(w.ctx, find, w.r.id, name).Scan(&there)
+	err = w.tx.QueryRow(w.ctx, find, w.r.id, name).Scan(&there)
 	if errors.Is(err, sql.ErrNoRows) {
-		res, err := w.tx.Exec(w.ctx, `INSERT INTO tags (repository_id, name, manifest_id, pushed_at) VALUES ($1, $2, $3, $4) ON CONFLICT (repository_id, name) DO NOTHING`,
-			w.r.id, name, w.m.id, w.now)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 1 {
-			return errors.Join(err, w.named())
-		}
-		return errAgain // another node was quicker
+		return errAgain // another node deleted it
 	}
 	if err != nil {
 		return err
@@ -387,7 +388,7 @@ func (w *manifestWrite) tag(name string) error {
 		}
 		return errTagImmutable(w.r.Repo, name, d)
 	}
-	res, err := w.tx.Exec(w.ctx, `UPDATE tags SET manifest_id = $1, pushed_at = $2 WHERE repository_id = $3 AND name = $4 AND manifest_id = $5`,
+	res, err = w.tx.Exec(w.ctx, `UPDATE tags SET manifest_id = $1, pushed_at = $2 WHERE repository_id = $3 AND name = $4 AND manifest_id = $5`,
 		w.m.id, w.now, w.r.id, name, there)
 	if err != nil {
 		return err
@@ -403,6 +404,9 @@ func (w *manifestWrite) tag(name string) error {
 
 // named notes that something names the manifest.
 func (w *manifestWrite) named() error {
+	if w.fresh {
+		return nil // it was inserted with its names
+	}
 	_, err := w.tx.Exec(w.ctx, `UPDATE manifests SET untagged_at = 0 WHERE id = $1 AND untagged_at <> 0`, w.m.id)
 	return err
 }
