@@ -26,22 +26,12 @@ func TestCachesAreBounded(t *testing.T) {
 		t.Errorf("%d credentials, want %d", n, maxCredentials)
 	}
 
-	bad := rejectCache{until: map[credentialHash]time.Time{}}
+	var bad rejectCache
 	for i := range 2 * maxRejects {
 		bad.put(hash(i), now, 0)
 	}
-	if n := len(bad.until); n != maxRejects {
+	if n := len(bad.recent); n != maxRejects {
 		t.Errorf("%d rejects, want %d", n, maxRejects)
-	}
-	later := now.Add(rejectFor)
-	bad.put(hash(-1), later, 0)
-	if refused, _ := bad.has(hash(-1), later); len(bad.until) != 1 || !refused {
-		t.Errorf("%d rejects after their time, want 1", len(bad.until))
-	}
-	bad.clear()
-	bad.put(hash(-2), later, 0)
-	if len(bad.until) != 0 {
-		t.Error("kept what was found before clear")
 	}
 
 	slow := throttle{next: map[throttleKey]time.Time{}}
@@ -60,6 +50,35 @@ func TestCachesAreBounded(t *testing.T) {
 	}
 	if n := len(keys.known); n != maxKeys {
 		t.Errorf("%d keys, want %d", n, maxKeys)
+	}
+}
+
+func TestRejectsAreForgotten(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	var c rejectCache
+	h := credentialHash{1}
+	has := func(after time.Duration) bool {
+		refused, _ := c.has(h, now.Add(after))
+		return refused
+	}
+	c.put(h, now, 0)
+	if !has(0) || !has(rejectFor-1) || !has(rejectFor) || has(2*rejectFor) {
+		t.Error("not kept for its time")
+	}
+	now = now.Add(time.Hour)
+	if c.put(h, now, 0); !has(0) || has(2*rejectFor) {
+		t.Error("kept after a pause")
+	}
+	now = now.Add(time.Hour)
+	if c.put(h, now, 0); !has(0) || has(-time.Hour) {
+		t.Error("kept by a clock that went back")
+	}
+	now = now.Add(time.Hour)
+	c.put(h, now, 0)
+	c.clear()
+	c.put(h, now, 0) // found bad before that
+	if has(0) {
+		t.Error("kept what was found before clear")
 	}
 }
 

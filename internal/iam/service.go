@@ -51,7 +51,6 @@ func New(db *meta.DB, master []byte, now func() time.Time) (*Service, error) {
 	s.keys.load = s.loadKey
 	s.keys.known = make(map[string]*liveKey)
 	s.good.init()
-	s.bad.until = make(map[credentialHash]time.Time)
 	s.throttle.next = make(map[throttleKey]time.Time)
 	_, _ = rand.Read(s.good.hashKey[:]) // never fails
 	return s, nil

@@ -13,19 +13,36 @@ import (
 // looked at. Credentials in use are found before, so an attacker next door does
 // not lock anybody out.
 const (
-	rejectFor  = 5 * time.Second
-	maxRejects = 4096
+	rejectFor  = 2 * time.Second // at least, and at most twice as long
+	maxRejects = 4096            // in each half
 
 	throttleBurst = 100
 	throttleEvery = 100 * time.Millisecond // one more in this time
+	throttleFull  = throttleBurst * throttleEvery
 	maxThrottled  = 8192
 )
 
-// rejectCache remembers, briefly, credentials that were refused.
+// rejectCache remembers, briefly, credentials that were refused. It has two halves, and drops the older one as a whole,
+// so that no request pays for looking through it.
 type rejectCache struct {
 	mu     sync.Mutex
-	until  map[credentialHash]time.Time // guarded by mu
-	clears int64                        // guarded by mu; calls of clear
+	recent map[credentialHash]struct{} // guarded by mu
+	older  map[credentialHash]struct{} // guarded by mu
+	turned time.Time                   // guarded by mu; when recent was begun
+	clears int64                       // guarded by mu; calls of clear
+}
+
+// turn needs mu.
+func (c *rejectCache) turn(now time.Time) {
+	age := now.Sub(c.turned)
+	if age < rejectFor && age >= 0 {
+		return
+	}
+	c.older = c.recent
+	if age >= 2*rejectFor || age < 0 {
+		c.older = nil
+	}
+	c.recent, c.turned = nil, now
 }
 
 // has reports whether a credential is to be refused. If not, and it turns out to
@@ -33,45 +50,42 @@ type rejectCache struct {
 func (c *rejectCache) has(h credentialHash, now time.Time) (refused bool, clears int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	until, ok := c.until[h]
-	return ok && now.Before(until), c.clears
+	c.turn(now)
+	_, recent := c.recent[h]
+	_, older := c.older[h]
+	return recent || older, c.clears
 }
 
 // put remembers a credential, unless it was found bad by what has been cleared since.
 func (c *rejectCache) put(h credentialHash, now time.Time, clears int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if clears != c.clears {
+	c.turn(now)
+	if clears != c.clears || len(c.recent) >= maxRejects {
 		return
 	}
-	if len(c.until) >= maxRejects {
-		for old, until := range c.until {
-			if !now.Before(until) {
-				delete(c.until, old)
-			}
-		}
-		if len(c.until) >= maxRejects {
-			return
-		}
+	if c.recent == nil {
+		c.recent = make(map[credentialHash]struct{})
 	}
-	c.until[h] = now.Add(rejectFor)
+	c.recent[h] = struct{}{}
 }
 
 func (c *rejectCache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clears++
-	clear(c.until)
+	c.recent, c.older = nil, nil
 }
 
 // throttleKey is an IPv4 address or an IPv6 /64, which one client has for itself.
 type throttleKey struct{ netip.Prefix }
 
 // throttle counts failures by address. An address has its whole allowance when
-// next is not ahead of now, and none when next is throttleBurst*throttleEvery ahead.
+// next is not ahead of now, and none when next is throttleFull ahead.
 type throttle struct {
-	mu   sync.Mutex
-	next map[throttleKey]time.Time // guarded by mu
+	mu    sync.Mutex
+	next  map[throttleKey]time.Time // guarded by mu; at most maxThrottled
+	swept time.Time                 // guarded by mu
 }
 
 func throttleKeyOf(from netip.Addr) (throttleKey, bool) {
@@ -91,7 +105,7 @@ func (t *throttle) allows(from netip.Addr, now time.Time) bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.next[key].Sub(now) < throttleBurst*throttleEvery
+	return t.next[key].Sub(now) < throttleFull
 }
 
 // spend takes one from the allowance of the address.
@@ -104,7 +118,7 @@ func (t *throttle) spend(from netip.Addr, now time.Time) {
 	defer t.mu.Unlock()
 	next, known := t.next[key]
 	if !known && len(t.next) >= maxThrottled {
-		t.sweep(now)
+		t.makeRoom(now)
 	}
 	if next.Before(now) {
 		next = now
@@ -112,16 +126,19 @@ func (t *throttle) spend(from netip.Addr, now time.Time) {
 	t.next[key] = next.Add(throttleEvery)
 }
 
-// sweep needs mu. It drops the addresses that have all of their allowance, or any
-// one if none has.
-func (t *throttle) sweep(now time.Time) {
-	for key, next := range t.next {
-		if !next.After(now) {
-			delete(t.next, key)
+// makeRoom needs mu. It drops the addresses that have all of their allowance, but
+// does not look for them again before there can be many, and else any one.
+func (t *throttle) makeRoom(now time.Time) {
+	if now.Sub(t.swept) >= throttleFull {
+		t.swept = now
+		for key, next := range t.next {
+			if !next.After(now) {
+				delete(t.next, key)
+			}
 		}
 	}
 	if len(t.next) >= maxThrottled {
-		for key := range t.next {
+		for key := range t.next { // any one: maps iterate in random order
 			delete(t.next, key)
 			break
 		}
