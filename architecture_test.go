@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ var layers = [][]string{
 }
 
 // testOnly are packages that exist for tests: nothing that is shipped imports them.
-var testOnly = []string{"blob/blobtest", "durable/faultfs", "meta/metatest", "registry/registrytest"}
+var testOnly = []string{"blob/blobtest", "blob/blobtest/s3server", "durable/faultfs", "meta/metatest", "registry/registrytest"}
 
 // foreign says which packages may import a module that belongs behind a seam of ours.
 var foreign = map[string][]string{
@@ -87,7 +88,14 @@ func TestDependencies(t *testing.T) {
 			}
 		}
 	}
+	page, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range append(slices.Concat(layers...), testOnly...) {
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("ARCHITECTURE.md does not say what %s is", name)
+		}
 		if !seen[name] {
 			t.Errorf("there is no package %s: remove it here", name)
 		}
