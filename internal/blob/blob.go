@@ -34,7 +34,8 @@ type Store interface {
 	// [ErrNotFound] when at is not 0 and the upload is unknown, the error of r or ctx.
 	Append(ctx context.Context, id string, at int64, r io.Reader) (size int64, err error)
 
-	// UploadSize returns how many bytes an upload has. Errors: [ErrNotFound].
+	// UploadSize returns how many bytes an upload has; while an Append is running, how many it had before. They are
+	// durable. Errors: [ErrNotFound]; [ErrBusy] when another call is finding that out after a restart.
 	UploadSize(ctx context.Context, id string) (int64, error)
 
 	// Commit checks that the upload's bytes have the digest want (sha256 or sha512) and makes them an object with a
@@ -45,7 +46,7 @@ type Store interface {
 	// Abort drops an upload; nil when it is unknown. Errors: [ErrBusy].
 	Abort(ctx context.Context, id string) error
 
-	// Open returns an object's bytes. The reads of Content too end with ctx. Errors: [ErrNotFound].
+	// Open returns an object's bytes. ctx must live as long as they are read. Errors: [ErrNotFound].
 	Open(ctx context.Context, key string) (Content, error)
 
 	// Delete removes an object; nil when it is unknown. Content that is open may or may not stay readable. After a power

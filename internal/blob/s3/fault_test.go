@@ -87,7 +87,7 @@ func push(ctx context.Context, s blob.Store, id string, data []byte) (o blob.Obj
 // be left once the uploads that are listed are aborted.
 func TestFaults(t *testing.T) {
 	server := s3server.Start(t)
-	bodies := map[string][]byte{"small": blobtest.Bytes(1, 1000), "parts": blobtest.Bytes(2, 4*s3.MinPartSize+1000)}
+	bodies := map[string][]byte{"small": blobtest.Bytes(1, 1000), "parts": blobtest.Bytes(2, 2*s3.MinPartSize+1000)}
 	for name, data := range bodies {
 		var count transport
 		count.fail = func(int, *http.Request) failure { return none }

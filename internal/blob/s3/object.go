@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/sekisho/sekisho/internal/blob"
 )
@@ -166,116 +163,4 @@ func (s *Store) remove(ctx context.Context, name string) error {
 		return nil
 	}
 	return err
-}
-
-// Objects implements [blob.Store].
-func (s *Store) Objects(ctx context.Context) iter.Seq2[blob.Object, error] {
-	return func(yield func(blob.Object, error) bool) {
-		for o, err := range s.list(ctx, s.objectName("")) {
-			if err != nil {
-				yield(blob.Object{}, fmt.Errorf("list objects: %w", err))
-				return
-			}
-			key := strings.TrimPrefix(aws.ToString(o.Key), s.objectName(""))
-			if checkKey(key) == nil && !yield(blob.Object{Key: key, Size: aws.ToInt64(o.Size), ModTime: aws.ToTime(o.LastModified)}, nil) {
-				return
-			}
-		}
-	}
-}
-
-// Uploads implements [blob.Store]. Each costs a request. Those whose parts were begun by an Append that did not live to
-// store its state are listed with size 0.
-func (s *Store) Uploads(ctx context.Context) iter.Seq2[blob.Upload, error] {
-	return func(yield func(blob.Upload, error) bool) {
-		for u, err := range s.listUploads(ctx) {
-			if err != nil {
-				yield(blob.Upload{}, fmt.Errorf("list uploads: %w", err))
-				return
-			}
-			if !yield(u, nil) {
-				return
-			}
-		}
-	}
-}
-
-func (s *Store) listUploads(ctx context.Context) iter.Seq2[blob.Upload, error] {
-	return func(yield func(blob.Upload, error) bool) {
-		for o, err := range s.list(ctx, s.stateName("")) {
-			if err != nil {
-				yield(blob.Upload{}, err)
-				return
-			}
-			id := strings.TrimPrefix(aws.ToString(o.Key), s.stateName(""))
-			if blob.CheckID(id) != nil {
-				continue
-			}
-			size, modTime, err := s.stat(ctx, id)
-			if errors.Is(err, blob.ErrNotFound) {
-				continue // committed or aborted meanwhile
-			}
-			if !yield(blob.Upload{ID: id, Size: size, ModTime: modTime}, err) || err != nil {
-				return
-			}
-		}
-		for m, err := range s.multiparts(ctx, "") {
-			if err != nil {
-				yield(blob.Upload{}, err)
-				return
-			}
-			id, _, _ := strings.Cut(strings.TrimPrefix(aws.ToString(m.Key), s.objectName("")), ".")
-			if blob.CheckID(id) != nil {
-				continue
-			}
-			if _, _, err = s.stat(ctx, id); err == nil {
-				continue // listed already, or begun meanwhile
-			}
-			if errors.Is(err, blob.ErrNotFound) {
-				err = nil
-			}
-			if !yield(blob.Upload{ID: id, ModTime: aws.ToTime(m.Initiated)}, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// list yields what S3 calls the objects whose names begin with prefix.
-func (s *Store) list(ctx context.Context, prefix string) iter.Seq2[types.Object, error] {
-	return func(yield func(types.Object, error) bool) {
-		pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: &prefix})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				yield(types.Object{}, err)
-				return
-			}
-			for _, o := range page.Contents {
-				if !yield(o, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// multiparts yields the multipart uploads that are under way to keys which begin with prefix.
-func (s *Store) multiparts(ctx context.Context, prefix string) iter.Seq2[types.MultipartUpload, error] {
-	return func(yield func(types.MultipartUpload, error) bool) {
-		in := &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: aws.String(s.objectName(prefix))}
-		pages := s3.NewListMultipartUploadsPaginator(s.client, in)
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				yield(types.MultipartUpload{}, err)
-				return
-			}
-			for _, m := range page.Uploads {
-				if !yield(m, nil) {
-					return
-				}
-			}
-		}
-	}
 }

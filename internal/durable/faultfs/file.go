@@ -11,70 +11,72 @@ import (
 	"time"
 )
 
+// sector is how many bytes the device writes whole or not at all.
+const sector = 512
+
 // node is a file or a folder.
 type node struct {
 	dir     bool
 	data    []byte
-	dirty   []bool // for each byte: written since the last Sync
-	safe    []byte // what the device has
+	dirty   []extent // written since the last Sync; may reach beyond data after a truncation
+	safe    []byte   // what the device has
 	modTime time.Time
 }
 
+type extent struct{ from, to int }
+
 func (n *node) truncate(size int64) {
 	if int(size) <= len(n.data) {
-		n.data, n.dirty = n.data[:size], n.dirty[:size]
+		n.data = n.data[:size]
 		return
 	}
-	n.writeAt(make([]byte, int(size)-len(n.data)), int64(len(n.data)))
+	n.writeAt(nil, size)
 }
 
 func (n *node) writeAt(p []byte, off int64) {
-	if more := int(off) + len(p) - len(n.data); more > 0 {
+	from, to := int(off), int(off)+len(p)
+	if more := to - len(n.data); more > 0 {
+		from = min(from, len(n.data)) // a gap is zeros, and they are new too
 		n.data = append(n.data, make([]byte, more)...)
-		n.dirty = append(n.dirty, slices.Repeat([]bool{true}, more)...)
 	}
 	copy(n.data[off:], p)
-	for i := range p {
-		n.dirty[int(off)+i] = true
-	}
+	n.dirty = append(n.dirty, extent{from, to})
 }
 
 // sync writes the dirty bytes to the device, or with lost forgets that they are dirty, as kernels do on an I/O error.
 func (n *node) sync(lost bool) {
 	if !lost {
-		safe := make([]byte, len(n.data))
-		copy(safe, n.safe)
-		for i, d := range n.dirty {
-			if d {
-				safe[i] = n.data[i]
+		n.safe = n.writtenBack(nil)
+	}
+	n.dirty = nil
+}
+
+// writtenBack is what the device has once dirty bytes are written to it: all, or with rng some of the sectors.
+func (n *node) writtenBack(rng *rand.Rand) []byte {
+	device := make([]byte, len(n.data))
+	copy(device, n.safe)
+	for _, e := range n.dirty {
+		for from, end := e.from, min(e.to, len(n.data)); from < end; from += sector {
+			to := min(from+sector, end)
+			if rng == nil || rng.IntN(2) == 0 {
+				copy(device[from:to], n.data[from:to])
 			}
 		}
-		n.safe = safe
 	}
-	clear(n.dirty)
+	return device
 }
 
 // powerLoss leaves what the device has; with rng perhaps more.
 func (n *node) powerLoss(rng *rand.Rand) {
-	left := append([]byte(nil), n.safe...)
 	if rng != nil {
 		switch rng.IntN(3) {
-		case 1: // all of it had been written back
-			n.sync(false)
-			left = append([]byte(nil), n.safe...)
+		case 1: // all had been written back
+			n.safe = n.writtenBack(nil)
 		case 2: // the size had, and some of the bytes
-			left = make([]byte, len(n.data))
-			copy(left, n.safe)
-			for i, d := range n.dirty {
-				if d && rng.IntN(2) == 0 {
-					left[i] = n.data[i]
-				}
-			}
+			n.safe = n.writtenBack(rng)
 		}
 	}
-	n.safe = left
-	n.data = append([]byte(nil), left...)
-	n.dirty = make([]bool, len(left))
+	n.data, n.dirty = slices.Clone(n.safe), nil
 }
 
 func (n *node) info(name string) fs.FileInfo {
