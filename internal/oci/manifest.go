@@ -181,9 +181,11 @@ func (m *Manifest) check() error {
 		}
 	}
 	if m.Subject != nil {
-		return checkDescriptor("subject", *m.Subject)
+		if err := checkDescriptor("subject", *m.Subject); err != nil {
+			return err
+		}
 	}
-	return nil
+	return checkMediaType("artifactType", m.ArtifactType)
 }
 
 func checkDescriptor(name string, d Descriptor) error {
@@ -192,6 +194,15 @@ func checkDescriptor(name string, d Descriptor) error {
 	}
 	if d.Size < 0 {
 		return fmt.Errorf("%s: size must not be negative, it is %d", name, d.Size)
+	}
+	return checkMediaType(name+": mediaType", d.MediaType)
+}
+
+// checkMediaType refuses what no media type has in it (RFC 6838, section 4.2), though not all that is none: clients have
+// their own ideas of what they may write there.
+func checkMediaType(name, s string) error {
+	if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return fmt.Errorf("%s %s is not a media type: it has characters other than printable ASCII", name, quote(s))
 	}
 	return nil
 }

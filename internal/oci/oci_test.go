@@ -98,6 +98,8 @@ func TestParseManifest(t *testing.T) {
 		{"no config", TypeImage, `{"schemaVersion":2,"layers":[]}`, nil, "config is missing"},
 		{"bad digest", TypeImage, `{"schemaVersion":2,"config":` + descriptor + `,"layers":[{"digest":"sha256:x"}]}`, nil, "layers[0]: digest"},
 		{"bad child", TypeIndex, `{"schemaVersion":2,"manifests":[{"digest":"x:y"}]}`, nil, "manifests[0]: digest"},
+		{"artifact type", TypeIndex, `{"schemaVersion":2,"manifests":[],"artifactType":"a\u0000b"}`, nil, `artifactType "a\x00b" is not a media type`},
+		{"media type", TypeIndex, `{"schemaVersion":2,"manifests":[{"digest":"` + someDigest + `","mediaType":"é"}]}`, nil, `manifests[0]: mediaType "é" is not a media type`},
 		{"negative size", TypeImage, `{"schemaVersion":2,"config":{"digest":"` + someDigest + `","size":-1}}`, nil, "config: size"},
 		{"twice", TypeImage, `{"schemaVersion":2,"config":` + descriptor + `,"Config":` + descriptor + `}`, nil, `member "Config" twice`},
 		{"wrong kind", TypeImage, `{"schemaVersion":2,"config":7}`, nil, "must be a"},
