@@ -122,8 +122,8 @@ func errTagImmutable(r Repo, tag string, there digest.Digest) error {
 	return e
 }
 
-func errUploadUnknown(id string) error {
-	return errorf(UploadUnknown, "The upload '%s' does not exist: it was completed, cancelled, belongs to another repository, or is too old; start again", id)
+func errUploadUnknown(id string) error { // id is whatever the client wrote
+	return errorf(UploadUnknown, "The upload '%.64s' does not exist: it was completed, cancelled, belongs to another repository, or is too old; start again", id)
 }
 
 func errRange(at, size int64) error {

@@ -179,9 +179,13 @@ type limitReader struct {
 func (l *limitReader) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p[:min(int64(len(p)), l.left+1)])
 	if l.left -= int64(n); l.left < 0 {
-		return 0, errorf(TooLarge, "the layer has more than %d bytes, which is as large as a layer may be", l.max)
+		return 0, errTooLarge(l.max)
 	}
 	return n, err
+}
+
+func errTooLarge(limit int64) error {
+	return errorf(TooLarge, "the layer has more than %d bytes, which is as large as a layer may be", limit)
 }
 
 // storeError says to the client what the store's error means.
@@ -251,10 +255,13 @@ func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id
 	if end.Body == nil {
 		end.Size = 0
 	}
+	if end.Size > l.o.MaxBlob-size { // said before all that is sent in vain
+		return Descriptor{}, errTooLarge(l.o.MaxBlob)
+	}
+	if size == 0 && end.At > 0 {
+		return l.completeAgain(ctx, c, repo, end.Digest, errRange(end.At, 0))
+	}
 	if size == 0 && 0 <= end.Size && end.Size <= l.o.InlineLimit {
-		if end.At > 0 {
-			return Descriptor{}, errRange(end.At, 0)
-		}
 		return l.completeSmall(ctx, c, repo, end)
 	}
 	if end.Size != 0 {
@@ -288,12 +295,18 @@ func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id
 func (l *Local) completeSmall(ctx context.Context, c *iam.Caller, repo Repo, end UploadEnd) (Descriptor, error) {
 	d, err := l.putSmall(ctx, repo, end)
 	if end.Size == 0 && errors.Is(err, ErrOf(DigestMismatch)) {
-		// A client to whom the answer was lost ends its upload once more; by then that is gone, and the blob there.
-		if there, terr := l.StatBlob(ctx, c, repo, end.Digest); terr == nil {
-			return there, nil
-		}
+		return l.completeAgain(ctx, c, repo, end.Digest, err)
 	}
 	return d, err
+}
+
+// completeAgain answers the end of an upload that lacks what came before it. A client to whom the answer was lost ends
+// its upload once more; by then that is gone, and the blob there. Else there is nothing but err to say.
+func (l *Local) completeAgain(ctx context.Context, c *iam.Caller, repo Repo, d digest.Digest, err error) (Descriptor, error) {
+	if there, serr := l.StatBlob(ctx, c, repo, d); serr == nil {
+		return there, nil
+	}
+	return Descriptor{}, err
 }
 
 // abort drops what has come of an upload, after its request has ended too.
