@@ -5,11 +5,11 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sekisho/sekisho/internal/httpx"
+	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/oci"
 	"github.com/sekisho/sekisho/internal/registry"
 )
@@ -63,8 +63,7 @@ func (s *Server) getBlob(w *httpx.Response, req *request) error {
 		return writeStatus(w, http.StatusTemporaryRedirect)
 	}
 	h["Etag"] = []string{`"` + string(d) + `"`}
-	http.ServeContent(w, req.Request, "", time.Time{}, b.Content)
-	return nil
+	return serveContent(w, req, b.Content, b.Size)
 }
 
 func (s *Server) deleteBlob(w *httpx.Response, req *request) error {
@@ -106,10 +105,7 @@ func (s *Server) startUpload(w *httpx.Response, req *request) error {
 	if want != "" {
 		return s.complete(w, req, id, want)
 	}
-	h := w.Header()
-	h["Location"] = []string{req.uploadPath(id)}
-	h["Docker-Upload-Uuid"] = []string{id}
-	h["Range"] = []string{"0-0"}
+	req.progress(w, id, 0)
 	return writeStatus(w, http.StatusAccepted)
 }
 
@@ -124,8 +120,9 @@ func parseDigest(s string) (digest.Digest, error) {
 func (r *request) uploadPath(id string) string { return "/v2/" + r.path + "/blobs/uploads/" + id }
 
 // mount answers 201 if the blob is to be had from another repository; else done is false and an upload is to start
-// (distribution-spec, "Mounting a blob from another repository"). Without from, any repository of the account that the
-// caller may read will do.
+// (distribution-spec, "Mounting a blob from another repository"), also where the caller may not read the source: clients
+// try their luck with whatever repository they once saw the blob in. Without from, any repository of the account that
+// the caller may read will do.
 func (s *Server) mount(w *httpx.Response, req *request, what, from string) (done bool, err error) {
 	d, err := parseDigest(what)
 	if err != nil {
@@ -138,8 +135,8 @@ func (s *Server) mount(w *httpx.Response, req *request, what, from string) (done
 	}
 	for _, source := range sources {
 		_, err := s.Registry.MountBlob(req.Context(), req.caller, req.repo, source, d)
-		if errors.Is(err, registry.ErrOf(registry.BlobUnknown)) {
-			continue
+		if _, denied := errors.AsType[*iam.DeniedError](err); denied || errors.Is(err, registry.ErrOf(registry.BlobUnknown)) {
+			continue // if it is the push that is denied, so is the upload
 		}
 		if err != nil {
 			return false, err
@@ -167,47 +164,74 @@ func created(w *httpx.Response, req *request, d digest.Digest) error {
 	return writeStatus(w, http.StatusCreated)
 }
 
-// chunk reads where the body of a PATCH or PUT goes.
-func (r *request) chunk() (at int64, err error) {
+// chunk reads where the body of a PATCH or PUT goes, and returns the body, which fails if it has not the bytes that its
+// Content-Range says.
+func (r *request) chunk() (at int64, body io.Reader, err error) {
 	v := r.Header.Get("Content-Range")
 	if v == "" {
-		return registry.AtEnd, nil
+		return registry.AtEnd, r.Body, nil
 	}
 	first, last, err := oci.ContentRange(v)
 	if err != nil {
-		return 0, &protocolError{http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", err.Error()}
+		return 0, nil, &protocolError{http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", err.Error()}
 	}
-	if n := last - first + 1; r.ContentLength >= 0 && r.ContentLength != n {
-		return 0, &protocolError{http.StatusBadRequest, "SIZE_INVALID", "Content-Range says " + strconv.FormatInt(n, 10) + " bytes, Content-Length says " + strconv.FormatInt(r.ContentLength, 10)}
+	n := last - first + 1
+	switch {
+	case n < 0: // more than there are numbers for
+		return 0, nil, &protocolError{http.StatusRequestEntityTooLarge, "SIZE_INVALID", "Content-Range says more bytes than a layer may have"}
+	case r.ContentLength < 0:
+		return first, &chunkReader{body: r.Body, left: n}, nil
+	case r.ContentLength != n:
+		return 0, nil, &protocolError{http.StatusBadRequest, "SIZE_INVALID", "Content-Range says " + strconv.FormatInt(n, 10) + " bytes, Content-Length says " + strconv.FormatInt(r.ContentLength, 10)}
 	}
-	return first, nil
+	return first, r.Body, nil
 }
 
+// chunkReader fails where a body of unknown length ends before or after what its Content-Range says.
+type chunkReader struct {
+	body io.Reader
+	left int64
+}
+
+func (c *chunkReader) Read(p []byte) (int, error) {
+	n, err := c.body.Read(p)
+	if int64(n) > c.left {
+		n, err = int(c.left), errChunkLength
+	}
+	c.left -= int64(n)
+	if err == io.EOF && c.left > 0 {
+		err = errChunkLength
+	}
+	return n, err
+}
+
+var errChunkLength = &protocolError{http.StatusBadRequest, "SIZE_INVALID", "the body has not as many bytes as its Content-Range says; ask for the upload's status and go on from there"}
+
 func (s *Server) appendUpload(w *httpx.Response, req *request) error {
-	at, err := req.chunk()
+	at, body, err := req.chunk()
 	if err != nil {
 		return err
 	}
-	size, err := s.Registry.AppendUpload(req.Context(), req.caller, req.repo, req.last, at, req.Body)
+	size, err := s.Registry.AppendUpload(req.Context(), req.caller, req.repo, req.last, at, body)
 	if err != nil {
-		return req.outOfRange(w, err)
+		return req.outOfRange(w, req.last, err)
 	}
-	req.progress(w, size)
+	req.progress(w, req.last, size)
 	return writeStatus(w, http.StatusAccepted)
 }
 
 // progress says where an upload stands. An upload without bytes has no last one; 0-0 is what clients expect then.
-func (r *request) progress(w *httpx.Response, size int64) {
+func (r *request) progress(w *httpx.Response, id string, size int64) {
 	h := w.Header()
-	h["Location"] = []string{r.uploadPath(r.last)}
-	h["Docker-Upload-Uuid"] = []string{r.last}
+	h["Location"] = []string{r.uploadPath(id)}
+	h["Docker-Upload-Uuid"] = []string{id}
 	h["Range"] = []string{"0-" + strconv.FormatInt(max(size-1, 0), 10)}
 }
 
 // outOfRange adds to a 416 what the client needs to go on.
-func (r *request) outOfRange(w *httpx.Response, err error) error {
+func (r *request) outOfRange(w *httpx.Response, id string, err error) error {
 	if e, ok := errors.AsType[*registry.Error](err); ok && e.Kind == registry.RangeInvalid {
-		r.progress(w, e.Offset)
+		r.progress(w, id, e.Offset)
 	}
 	return err
 }
@@ -226,16 +250,16 @@ func (s *Server) completeUpload(w *httpx.Response, req *request) error {
 
 func (s *Server) complete(w *httpx.Response, req *request, id string, d digest.Digest) error {
 	w.Event.Digest = string(d)
-	at, err := req.chunk()
+	at, body, err := req.chunk()
 	if err != nil {
 		return err
 	}
 	end := registry.UploadEnd{Digest: d, At: at, Size: req.ContentLength}
 	if req.Body != nil && req.Body != http.NoBody {
-		end.Body = io.Reader(req.Body)
+		end.Body = body
 	}
 	if _, err := s.Registry.CompleteUpload(req.Context(), req.caller, req.repo, id, end); err != nil {
-		return req.outOfRange(w, err)
+		return req.outOfRange(w, id, err)
 	}
 	return created(w, req, d)
 }
@@ -245,7 +269,7 @@ func (s *Server) uploadStatus(w *httpx.Response, req *request) error {
 	if err != nil {
 		return err
 	}
-	req.progress(w, size)
+	req.progress(w, req.last, size)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

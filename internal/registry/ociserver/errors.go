@@ -59,7 +59,10 @@ func (s *Server) fail(w *httpx.Response, r *http.Request, err error) error {
 		h["Www-Authenticate"] = []string{`Basic realm="` + w.Origin.BaseURL() + `/",service="ecr.amazonaws.com"`}
 	}
 	if status == http.StatusTooManyRequests {
-		h.Set("Retry-After", "10")
+		h["Retry-After"] = []string{"10"}
+	}
+	if e, ok := errors.AsType[*methodError](err); ok {
+		h["Allow"] = []string{e.allow}
 	}
 	for _, k := range []string{"Content-Length", "Etag", "Accept-Ranges"} {
 		h.Del(k)
@@ -84,6 +87,9 @@ func (s *Server) fail(w *httpx.Response, r *http.Request, err error) error {
 func explain(err error, requestID string) (int, answer) {
 	if e, ok := errors.AsType[*protocolError](err); ok {
 		return e.status, answer{Code: e.code, Message: e.message}
+	}
+	if e, ok := errors.AsType[*methodError](err); ok {
+		return http.StatusMethodNotAllowed, answer{Code: "UNSUPPORTED", Message: e.Error()}
 	}
 	if e, ok := errors.AsType[*iam.DeniedError](err); ok {
 		return http.StatusForbidden, answer{Code: "DENIED", Message: e.Error()}
@@ -117,9 +123,12 @@ func printable(s string) string {
 		s = s[:1024]
 	}
 	return strings.Map(func(c rune) rune {
-		if c < ' ' || c > '~' {
+		if notPrintable(c) {
 			return '?'
 		}
 		return c
 	}, s)
 }
+
+// notPrintable reports whether c is outside ASCII's printable characters; bytes that are no UTF-8 are.
+func notPrintable(c rune) bool { return c < ' ' || c > '~' }

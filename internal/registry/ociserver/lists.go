@@ -1,9 +1,11 @@
 package ociserver
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/oci"
@@ -14,17 +16,17 @@ import (
 func (r *request) page() (p registry.Page, empty bool, err error) {
 	q := r.URL.Query()
 	p.After = q.Get("last")
-	if len(p.After) > oci.MaxName {
-		return p, false, &protocolError{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "last is no name: it is too long"}
+	if len(p.After) > oci.MaxName || strings.ContainsFunc(p.After, notPrintable) {
+		return p, false, &protocolError{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "last is no name: it is too long, or has characters that no name has"}
 	}
 	if !q.Has("n") {
 		return p, false, nil
 	}
-	n, err := strconv.ParseUint(q.Get("n"), 10, 31)
-	if err != nil {
+	n, err := strconv.ParseUint(q.Get("n"), 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return p, false, &protocolError{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "n must be a number of names from 0 on, such as 100"}
 	}
-	p.Limit = min(int(n), registry.MaxPage)
+	p.Limit = int(min(n, registry.MaxPage)) // out of range, n is the largest number
 	return p, n == 0, nil
 }
 
@@ -88,7 +90,7 @@ func (s *Server) catalog(w *httpx.Response, req *request) error {
 	if empty {
 		p.Limit = 1
 	}
-	repos, more, err := s.Registry.Repositories(req.Context(), req.caller, s.account(req.Host), p)
+	repos, more, err := s.Registry.Repositories(req.Context(), req.caller, req.repo.Account, p)
 	if err != nil {
 		return err
 	}
@@ -118,6 +120,9 @@ func (s *Server) referrers(w *httpx.Response, req *request) error {
 		p.Limit = 1
 	}
 	artifactType := req.URL.Query().Get("artifactType")
+	if strings.ContainsFunc(artifactType, notPrintable) {
+		return &protocolError{http.StatusBadRequest, "MANIFEST_INVALID", "artifactType is no media type"}
+	}
 	list, err := s.Registry.Referrers(req.Context(), req.caller, req.repo, d, artifactType, p)
 	if err != nil {
 		return err

@@ -1,11 +1,9 @@
 package ociserver
 
 import (
-	"bytes"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/oci"
@@ -47,29 +45,6 @@ func (s *Server) getManifest(w *httpx.Response, req *request) error {
 	h := w.Header()
 	h["Content-Type"] = []string{m.MediaType}
 	return serveBytes(w, req, string(m.Digest), m.Data)
-}
-
-// serveBytes answers with content that is in memory, and lets net/http see to conditions and ranges where there are any.
-func serveBytes(w *httpx.Response, req *request, digest string, data []byte) error {
-	h := w.Header()
-	v := [2]string{digest, `"` + digest + `"`}
-	h["Docker-Content-Digest"] = v[0:1:1]
-	h["Etag"] = v[1:2:2]
-	if conditional(req.Header) {
-		http.ServeContent(w, req.Request, "", time.Time{}, bytes.NewReader(data))
-		return nil
-	}
-	h["Content-Length"] = []string{strconv.Itoa(len(data))}
-	w.WriteHeader(http.StatusOK)
-	if req.Method == http.MethodHead {
-		return nil
-	}
-	_, err := w.Write(data)
-	return err
-}
-
-func conditional(h http.Header) bool {
-	return h["Range"] != nil || h["If-None-Match"] != nil || h["If-Match"] != nil
 }
 
 func (s *Server) putManifest(w *httpx.Response, req *request) error {

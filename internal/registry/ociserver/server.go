@@ -48,14 +48,13 @@ type request struct {
 // Serve implements [httpx.Handler].
 func (s *Server) Serve(w *httpx.Response, r *http.Request) error {
 	w.Header()["Docker-Distribution-Api-Version"] = apiVersion
-	rt, req, err := s.parse(r)
+	rt, req, err := s.parse(w, r)
 	if rt != nil {
 		w.Event.Operation, w.Event.Action = rt.Operation, rt.Action
 	}
-	if err == nil || rt == nil { // the unauthenticated learn nothing, not even which paths there are
-		if cerr := s.authenticate(w, req); cerr != nil {
-			return s.fail(w, r, cerr)
-		}
+	// Whoever shows no credential learns nothing, not even which paths there are.
+	if aerr := s.authenticate(w, req); aerr != nil {
+		err = aerr
 	}
 	if err == nil {
 		w.Event.Repo = req.repo.Name
@@ -88,9 +87,9 @@ func (s *Server) authenticate(w *httpx.Response, req *request) error {
 	return nil
 }
 
-// parse finds what a request wants. The route is nil if the path is none of ours; then, or with a wrong method or a
+// parse finds what a request wants. The route is nil if the path is none of ours or the method is wrong; then, or with a
 // malformed name, there is an error too.
-func (s *Server) parse(r *http.Request) (*Route, *request, error) {
+func (s *Server) parse(w *httpx.Response, r *http.Request) (*Route, *request, error) {
 	req := &request{Request: r}
 	path := strings.TrimPrefix(r.URL.Path, "/v2/")
 	kind, rest := kindOf(path)
@@ -98,7 +97,7 @@ func (s *Server) parse(r *http.Request) (*Route, *request, error) {
 		return nil, req, &protocolError{http.StatusNotFound, "NAME_UNKNOWN", "there is nothing at this path; see the distribution specification for those that there are"}
 	}
 	req.path, req.last = rest, path[strings.LastIndexByte(path, '/')+1:]
-	req.repo = s.repo(rest, s.account(r.Host))
+	req.repo = s.repo(rest, s.account(w.Origin.Host))
 	var rt *Route
 	var allow []string
 	for i := range Routes {
@@ -110,9 +109,9 @@ func (s *Server) parse(r *http.Request) (*Route, *request, error) {
 		}
 	}
 	if rt == nil {
-		return nil, req, &protocolError{http.StatusMethodNotAllowed, "UNSUPPORTED", "the method " + r.Method + " is not supported here, use " + strings.Join(allow, ", ")}
+		return nil, req, &methodError{strings.Join(allow, ", ")}
 	}
-	if rest != "" {
+	if kind != "ping" && kind != "catalog" {
 		if err := oci.CheckName(req.repo.Name); err != nil {
 			return rt, req, &protocolError{http.StatusBadRequest, "NAME_INVALID", err.Error()}
 		}
@@ -198,5 +197,10 @@ type protocolError struct {
 }
 
 func (e *protocolError) Error() string { return e.message }
+
+// methodError is the answer to a method that a path doesn't have.
+type methodError struct{ allow string }
+
+func (e *methodError) Error() string { return "this method is not supported here, use " + e.allow }
 
 var errNoCredential = errors.New("no credential was sent; log in with an access key and its secret, or with AWS and a token of aws ecr get-login-password")
