@@ -17,7 +17,7 @@ import (
 	"github.com/sekisho/sekisho/internal/blob"
 )
 
-// Sizes are lengths in bytes on both sides of where stores change their ways: nothing, one small buffer, a pipeline,
+// sizes are lengths in bytes on both sides of where stores change their ways: nothing, one small buffer, a pipeline,
 // a part of a multipart upload, several.
 var sizes = []int{0, 1, 4096, 64 << 10, 256<<10 - 1, 256 << 10, 700_001, 5 << 20, 5<<20 + 1, 11_111_111}
 

@@ -28,10 +28,6 @@ func open(t testing.TB, o s3.Options) *s3.Store {
 }
 
 func TestStore(t *testing.T) {
-	blobtest.Run(t, func(t *testing.T) blob.Store { return open(t, s3server.Start(t)) })
-}
-
-func TestStorePrefixed(t *testing.T) {
 	shared := s3server.Start(t)
 	blobtest.Run(t, func(t *testing.T) blob.Store {
 		o := shared
