@@ -60,7 +60,7 @@ type call struct {
 
 // scene is what the calls work on.
 type scene struct {
-	blob, config, upload string
+	blob, upload string
 	image                []byte
 }
 
