@@ -61,7 +61,7 @@ type call struct {
 // scene is what the calls work on.
 type scene struct {
 	blob, upload string
-	image                []byte
+	image        []byte
 }
 
 func (s *scene) digest() digest.Digest { return digest.FromString(s.blob) }
