@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"strings"
 
@@ -69,11 +70,14 @@ func (d Descriptor) Distributable() bool {
 	return !strings.Contains(d.MediaType, ".nondistributable.") && !strings.Contains(d.MediaType, ".foreign.")
 }
 
-// Size is the number of bytes the manifest's own blobs have by their descriptors, config included.
+// Size is the number of bytes the manifest's own blobs have by their descriptors, config included; math.MaxInt64 if it
+// is larger than that.
 func (m *Manifest) Size() int64 {
 	var n int64
 	for _, b := range m.Blobs {
-		n += b.Size
+		if n += b.Size; n < 0 {
+			return math.MaxInt64
+		}
 	}
 	return n
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -335,7 +336,9 @@ func (w *manifestWrite) children() (ids []int64, missing []digest.Digest, size i
 		switch {
 		case err == nil:
 			ids = append(ids, id)
-			size += n
+			if size += n; size < 0 { // clients say how large blobs are, and may say anything
+				size = math.MaxInt64
+			}
 		case errors.Is(err, sql.ErrNoRows):
 			missing = append(missing, child.Digest)
 		default:

@@ -451,8 +451,12 @@ func describedImage(c *client) {
 	// Sizes that no blob can have must not make nonsense of the sum.
 	huge := config.descriptor(typeConfig)
 	huge.Size = 1<<63 - 1
-	big := newDocument(oci.TypeImage, object{"config": huge, "layers": []oci.Descriptor{huge, huge}})
-	if _, err := c.put(big, "huge"); err == nil {
+	one := newDocument(oci.TypeImage, object{"config": huge, "layers": []oci.Descriptor{huge}})
+	two := newDocument(oci.TypeImage, object{"config": huge, "layers": []oci.Descriptor{huge, huge}})
+	for _, m := range []document{one, two, newIndex(one, two)} {
+		if _, err := c.put(m, "huge"); err != nil {
+			return // as good
+		}
 		if i, err := c.reg().Image(c.Context(), c.as, c.repo, tag("huge")); err != nil || i.Size < 0 {
 			c.Errorf("Image of huge descriptors: size %d, %v", i.Size, err)
 		}
