@@ -298,13 +298,17 @@ func TestConcurrency(t *testing.T) {
 			workersDone.Go(func() {
 				for round := range rounds {
 					from, to := move(worker, round)
-					err := db.Update(ctx, func(tx *meta.Tx) error {
+					transfer := func(tx *meta.Tx) error {
 						if _, err := tx.Exec(ctx, `UPDATE account SET amount = amount - 1 WHERE id = $1`, from); err != nil {
 							return err
 						}
 						_, err := tx.Exec(ctx, `UPDATE account SET amount = amount + 1 WHERE id = $1`, to)
 						return err
-					})
+					}
+					err := db.Update(ctx, transfer)
+					for meta.IsBusy(err) { // deadlocks more often than Update tries: nothing was done
+						err = db.Update(ctx, transfer)
+					}
 					if err != nil {
 						t.Error(err)
 						return

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -67,6 +68,14 @@ func openSQLite(ctx context.Context, path string, o Options) (*DB, error) {
 	readDSN, err := sqliteDSN(path, "cache_size(-2048)", "query_only(ON)")
 	if err != nil {
 		return nil, err
+	}
+	// SQLite gives its log and shared memory the mode of the database, which holds sealed secrets and whatever is private.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
 	}
 	// Migrations don't go through the connections that keep their statements. This one closes last, because closing the
 	// only connection would first move a log left by a crash into the database file.
