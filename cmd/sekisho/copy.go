@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/sekisho/sekisho/internal/app"
 	"github.com/sekisho/sekisho/internal/config"
@@ -118,8 +116,7 @@ func (c *cli) printReport(cmd *cobra.Command, r transfer.Report, err error) erro
 
 // showProgress returns what shows progress to a person, and nil where there is no terminal.
 func showProgress(w io.Writer) func(transfer.Report) {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(w) {
 		return nil
 	}
 	return func(r transfer.Report) {

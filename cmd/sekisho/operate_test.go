@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -134,4 +135,29 @@ func TestGC(t *testing.T) {
 	if r := sekisho(t, in.env, "", "gc"); r.code != 0 || !strings.HasPrefix(r.stdout, "WHAT") {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestBackup backs up a server that serves, restores, and looks for a setting and the root access key.
+func TestBackup(t *testing.T) {
+	in := start(t)
+	id, _ := in.rootKey(t)
+	sekisho(t, in.env, "", "settings", "set", "create-on-push=true").want(t, 0, "")
+	backup, restored := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "restored")
+	r := sekisho(t, in.env, "", "backup", backup, "-o", "json")
+	r.want(t, 0, "")
+	if !strings.Contains(r.stdout, `"rows": `) || r.stderr != "" {
+		t.Errorf("%+v", r)
+	}
+	sekisho(t, in.env, "", "backup", backup).want(t, 1, "name a folder that is not there yet")
+	sekisho(t, in.env, "", "restore", backup).want(t, 1, "") // the instance is not empty, and served
+	sekisho(t, nil, "", "restore", backup, "--data", restored).want(t, 0, "")
+	sekisho(t, nil, "", "restore", backup, "--data", restored).want(t, 1, "is not empty")
+	if r := sekisho(t, nil, "", "settings", "get", "--data", restored); !strings.Contains(r.stdout, "create-on-push    true") {
+		t.Errorf("%+v", r)
+	}
+	if r := sekisho(t, nil, "", "env", "--data", restored); !strings.Contains(r.stdout, id) {
+		t.Errorf("%+v", r)
+	}
+	sekisho(t, in.env, "", "migrate").want(t, 2, "--to")
+	sekisho(t, in.env, "", "migrate", "--to", "/nonexistent.yaml").want(t, 2, "read configuration")
 }
