@@ -198,6 +198,13 @@ func (a *authorized) DeleteRepository(ctx context.Context, c *iam.Caller, repo R
 	return a.next.DeleteRepository(ctx, c, repo, force)
 }
 
+func (a *authorized) RepositoryTags(ctx context.Context, c *iam.Caller, repo Repo) (map[string]string, error) {
+	if err := a.j.repo(ctx, c, "ecr:ListTagsForResource", repo); err != nil {
+		return nil, err
+	}
+	return a.next.RepositoryTags(ctx, c, repo)
+}
+
 func (a *authorized) TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set map[string]string, remove []string) error {
 	if len(set) > 0 {
 		if err := a.j.repo(ctx, c, "ecr:TagResource", repo); err != nil {

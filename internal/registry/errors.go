@@ -31,6 +31,7 @@ const (
 	Referenced // something else needs what was to be deleted
 	Full       // the disk is
 	SettingInvalid
+	TooManyTags // on a resource
 	TooManyUploads
 )
 

@@ -77,7 +77,9 @@ type Registry interface {
 	Repositories(ctx context.Context, c *iam.Caller, account string, page Page) ([]Repository, bool, error)
 	// DeleteRepository deletes a repository; with content in it only if force. Errors: RepositoryUnknown, RepositoryNotEmpty.
 	DeleteRepository(ctx context.Context, c *iam.Caller, repo Repo, force bool) (*Repository, error)
-	// TagRepository sets and removes resource tags. Errors: RepositoryUnknown.
+	// RepositoryTags returns a repository's resource tags. Errors: RepositoryUnknown.
+	RepositoryTags(ctx context.Context, c *iam.Caller, repo Repo) (map[string]string, error)
+	// TagRepository sets and removes resource tags. Errors: RepositoryUnknown, TooManyTags.
 	TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set map[string]string, remove []string) error
 	// Image returns what is known about one image. Errors: RepositoryUnknown, ManifestUnknown.
 	Image(ctx context.Context, c *iam.Caller, repo Repo, ref oci.Reference) (*Image, error)

@@ -51,7 +51,7 @@ func (l *Local) CreateRepository(ctx context.Context, c *iam.Caller, repo Repo, 
 
 func checkResourceTags(tags map[string]string) error {
 	if len(tags) > maxResourceTags {
-		return errorf(SettingInvalid, "tags: a resource has at most %d tags, there are %d", maxResourceTags, len(tags))
+		return errorf(TooManyTags, "tags: a resource has at most %d tags, there are %d", maxResourceTags, len(tags))
 	}
 	for k, v := range tags {
 		if k == "" || len(k) > 128 || len(v) > 256 {
@@ -136,6 +136,15 @@ func (l *Local) DeleteRepository(ctx context.Context, c *iam.Caller, repo Repo, 
 		return nil, err
 	}
 	return &r.Repository, nil
+}
+
+// RepositoryTags implements [Registry].
+func (l *Local) RepositoryTags(ctx context.Context, _ *iam.Caller, repo Repo) (map[string]string, error) {
+	r, err := l.repository(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	return r.Repository.Tags, nil
 }
 
 // TagRepository implements [Registry].

@@ -63,6 +63,9 @@ var kinds = map[registry.Kind]func(*registry.Error, *string) smithy.APIError{
 	registry.TooManyUploads: func(_ *registry.Error, m *string) smithy.APIError {
 		return &types.LimitExceededException{Message: m}
 	},
+	registry.TooManyTags: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.TooManyTagsException{Message: m}
+	},
 	registry.SettingInvalid: func(_ *registry.Error, m *string) smithy.APIError {
 		return &types.InvalidParameterException{Message: m}
 	},

@@ -59,7 +59,7 @@ func newServer(t testing.TB) *server {
 	}
 	judge := &registry.Judge{Authorizer: iam.RootOnly{}, Region: region, Note: func(*iam.Caller, string, string, iam.Decision) {}}
 	served := registry.Authorize(local, judge)
-	links := &ociserver.Links{Key: key32, Now: time.Now}
+	links := &ociserver.Links{Key: key32, Keys: keys, Now: time.Now}
 	s := &server{
 		key: key,
 		api: &ecr.API{Registry: served, Judge: judge, Tokens: keys, Links: links, Addresses: ecr.Addresses{Account: account, Region: region}},

@@ -42,16 +42,13 @@ func (a *API) listTagsForResource(ctx context.Context, c *awsapi.Call, in *sdk.L
 	if err != nil {
 		return nil, err
 	}
-	if err := a.Judge.Check(ctx, c.Caller, "ecr:ListTagsForResource", *in.ResourceArn); err != nil {
-		return nil, err
-	}
-	found, err := a.Registry.Repository(ctx, c.Caller, r)
+	tags, err := a.Registry.RepositoryTags(ctx, c.Caller, r)
 	if err != nil {
 		return nil, err
 	}
 	out := &sdk.ListTagsForResourceOutput{Tags: []types.Tag{}}
-	for _, key := range slices.Sorted(maps.Keys(found.Tags)) {
-		out.Tags = append(out.Tags, types.Tag{Key: &key, Value: new(found.Tags[key])})
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		out.Tags = append(out.Tags, types.Tag{Key: &key, Value: new(tags[key])})
 	}
 	return out, nil
 }

@@ -124,7 +124,7 @@ func newInstance(t testing.TB, s setup) *instance {
 		t.Fatal(err)
 	}
 	judge := &registry.Judge{Authorizer: s.authorizer, Region: region, Note: in.asked.note}
-	in.links = &ociserver.Links{Key: key, Now: in.clock.now}
+	in.links = &ociserver.Links{Key: key, Keys: in.iam, Now: in.clock.now}
 	server := &ociserver.Server{
 		Registry: registry.CreateOnPush(registry.Authorize(in.local, judge), in.local),
 		Auth:     in.iam, Links: in.links, Account: account, Region: region, Domain: domain,

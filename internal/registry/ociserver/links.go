@@ -1,10 +1,14 @@
 package ociserver
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
+	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
@@ -19,51 +23,58 @@ import (
 const LinkExpiry = time.Hour
 
 // Links signs addresses of blobs that can be fetched without a credential, as GetDownloadUrlForLayer gives them out. A
-// link acts as the principal it was made for, so what that principal may no longer do, the link can't do either.
+// link acts by the access key it was made for: what that key, or its principal, may no longer do, the link can't do either.
 type Links struct {
-	Key []byte // 32 bytes, the same on every node
-	Now func() time.Time
+	Key  []byte // 32 bytes, the same on every node
+	Keys Keys
+	Now  func() time.Time
+}
+
+// Keys finds who an access key in use acts as. [iam.Service] does.
+type Keys interface {
+	Secret(ctx context.Context, accessKeyID string, from netip.Addr) (iam.Secret, *iam.Principal, error)
 }
 
 const (
-	linkPrincipal = "Sekisho-Principal"
-	linkAccount   = "Sekisho-Account"
+	linkKey       = "Sekisho-Access-Key"
 	linkExpires   = "Sekisho-Expires"
 	linkSignature = "Sekisho-Signature"
 )
 
-// Sign returns the path and query of a blob, signed for c, who must be a root principal until there are others.
+// Sign returns the path and query of a blob, signed for c.
 func (l *Links) Sign(c *iam.Caller, repo registry.Repo, d digest.Digest) string {
 	path := "/v2/" + repo.Account + "/" + repo.Name + "/blobs/" + string(d)
 	expires := strconv.FormatInt(l.Now().Add(LinkExpiry).Unix(), 10)
-	q := url.Values{linkPrincipal: {c.ARN}, linkAccount: {c.Account}, linkExpires: {expires}, linkSignature: {l.signature(path, c.Account, c.ARN, expires)}}
+	q := url.Values{linkKey: {c.AccessKeyID}, linkExpires: {expires}, linkSignature: {l.signature(path, c.AccessKeyID, expires)}}
 	return path + "?" + q.Encode()
 }
 
-func (l *Links) signature(path, account, arn, expires string) string {
+func (l *Links) signature(fields ...string) string {
 	h := hmac.New(sha256.New, l.Key)
-	for _, s := range []string{path, account, arn, expires} {
-		h.Write([]byte(strconv.Itoa(len(s)) + ":" + s))
+	for _, s := range fields {
+		io.WriteString(h, strconv.Itoa(len(s))+":"+s)
 	}
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// principal returns who a signed request acts as, or nil if it isn't one, was changed, or is too late.
-func (l *Links) principal(r *http.Request) *iam.Principal {
+// principal returns who a signed request acts as. Errors: errNoCredential if it isn't one, was changed, is too late, or
+// its access key is not in use any more.
+func (l *Links) principal(r *http.Request, from netip.Addr) (*iam.Principal, error) {
 	if r.URL.RawQuery == "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return nil
+		return nil, errNoCredential
 	}
 	q := r.URL.Query()
-	account, arn, expires := q.Get(linkAccount), q.Get(linkPrincipal), q.Get(linkExpires)
-	if !hmac.Equal([]byte(q.Get(linkSignature)), []byte(l.signature(r.URL.Path, account, arn, expires))) {
-		return nil
+	key, expires := q.Get(linkKey), q.Get(linkExpires)
+	if !hmac.Equal([]byte(q.Get(linkSignature)), []byte(l.signature(r.URL.Path, key, expires))) {
+		return nil, errNoCredential
 	}
 	until, err := strconv.ParseInt(expires, 10, 64)
 	if err != nil || l.Now().Unix() >= until {
-		return nil
+		return nil, errNoCredential
 	}
-	if arn != iam.RootARN(account) {
-		return nil
+	_, principal, err := l.Keys.Secret(r.Context(), key, from)
+	if errors.Is(err, iam.ErrUnknownKey) {
+		return nil, errNoCredential
 	}
-	return &iam.Principal{Account: account, ARN: arn, Type: iam.Root}
+	return principal, err
 }

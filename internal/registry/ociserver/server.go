@@ -68,14 +68,17 @@ func (s *Server) Serve(w *httpx.Response, r *http.Request) error {
 
 var apiVersion = []string{"registry/2.0"}
 
+// emptyBasic is what podman sends when it has no credential: no user, no password.
+const emptyBasic = "Basic Og=="
+
 // authenticate fills in who the caller is and where it calls from.
 func (s *Server) authenticate(w *httpx.Response, req *request) error {
 	var principal *iam.Principal
 	var err error
-	if a := req.Header.Get("Authorization"); a != "" {
+	if a := req.Header.Get("Authorization"); a != "" && a != emptyBasic {
 		principal, err = s.Auth.Authenticate(req.Context(), a, w.Origin.Client)
-	} else if principal = s.Links.principal(req.Request); principal == nil {
-		err = errNoCredential
+	} else {
+		principal, err = s.Links.principal(req.Request, w.Origin.Client)
 	}
 	if err != nil {
 		return err

@@ -75,7 +75,7 @@ func malformedRepositories(c *client) {
 		{name: "ok/f", settings: registry.RepositorySettings{MutabilityExclusions: []string{"a"}}, want: registry.SettingInvalid},
 		{name: "ok/g", settings: registry.RepositorySettings{Mutability: registry.ImmutableWithExclusion}, want: registry.SettingInvalid},
 		{name: "ok/h", settings: registry.RepositorySettings{Mutability: registry.ImmutableWithExclusion, MutabilityExclusions: []string{"***"}}, want: registry.SettingInvalid},
-		{name: "ok/t", tags: many, want: registry.SettingInvalid},
+		{name: "ok/t", tags: many, want: registry.TooManyTags},
 		{name: "ok/k", tags: map[string]string{"": "x"}, want: registry.SettingInvalid},
 		{name: "ok/l", tags: map[string]string{strings.Repeat("k", 129): "x"}, want: registry.SettingInvalid},
 		{name: "ok/v", tags: map[string]string{"k": strings.Repeat("v", 257)}, want: registry.SettingInvalid},
@@ -211,7 +211,7 @@ func resourceTags(c *client) {
 	for i := range 49 {
 		many[fmt.Sprint(i)] = "x"
 	}
-	c.wantKind("more than 50", change(many), registry.SettingInvalid)
+	c.wantKind("more than 50", change(many), registry.TooManyTags)
 	want(map[string]string{"c": "", "d": "4"})
 }
 
