@@ -87,6 +87,9 @@ var calls = []call{
 	{"Repositories", []string{"ecr:DescribeRepositories *"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return third(r.Repositories(ctx, c, account, registry.Page{}))
 	}},
+	{"RepositoryTags", []string{"ecr:ListTagsForResource app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.RepositoryTags(ctx, c, app))
+	}},
 	{"TagRepository", []string{"ecr:TagResource app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return r.TagRepository(ctx, c, app, map[string]string{"k": "v"}, nil)
 	}},
