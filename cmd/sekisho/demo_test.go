@@ -35,7 +35,7 @@ func TestDemoServes(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	out, in := io.Pipe()
-	var stderr bytes.Buffer
+	var stderr output
 	ended := make(chan int, 1)
 	go func() {
 		ended <- run(ctx, []string{"demo"}, nil, strings.NewReader(""), in, &stderr)

@@ -25,7 +25,7 @@ type result struct {
 // sekisho runs the program. env has NAME=VALUE.
 func sekisho(t *testing.T, env []string, stdin string, args ...string) result {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr output
 	code := run(t.Context(), args, env, strings.NewReader(stdin), &stdout, &stderr)
 	return result{code, stdout.String(), stderr.String()}
 }
@@ -44,7 +44,26 @@ type instance struct {
 	addr string // host:port
 	env  []string
 	end  func() (code int) // once
-	log  bytes.Buffer      // to be read when it has ended
+	log  output
+}
+
+// output keeps what the goroutines of a server write.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+// Write implements [io.Writer].
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 // stop ends the server and wants that to work.
