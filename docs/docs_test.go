@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -96,5 +97,39 @@ func TestTroubleshooting(t *testing.T) {
 	}
 	if n == 0 {
 		t.Error("no messages")
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+
+// TestLinks looks for what the pages point at, and for pages that nothing points at.
+func TestLinks(t *testing.T) {
+	pointed := map[string]bool{filepath.Clean("README.md"): true}
+	pages, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	decisions, err := filepath.Glob("adr/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages = append(pages, decisions...)
+	for _, page := range append(pages, "../README.md", "../ARCHITECTURE.md", "../CHANGELOG.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			to := filepath.Join(filepath.Dir(page), m[1])
+			pointed[to] = true
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+	for _, page := range pages {
+		if !pointed[page] {
+			t.Errorf("no page points at %s", page)
+		}
 	}
 }
