@@ -24,9 +24,12 @@ type blobRow struct {
 	safeUntil int64 // collection can't take it before; clients may be told that it is there
 }
 
+// blobThere is the condition on a blob b that its bytes are not known to be lost, see Fsck.
+const blobThere = `(b.location <> '' OR b.data IS NOT NULL)`
+
 const selectBlob = `SELECT b.id, b.digest, b.size, b.location, b.data, rb.touched_at,
 		EXISTS (SELECT 1 FROM manifest_blobs mb WHERE mb.repository_id = rb.repository_id AND mb.blob_id = rb.blob_id)
-	FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id WHERE rb.repository_id = $1 AND b.digest = $2`
+	FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id WHERE rb.repository_id = $1 AND b.digest = $2 AND ` + blobThere
 
 func readBlob(ctx context.Context, q reader, r *repository, d digest.Digest) (*blobRow, error) {
 	var b blobRow
@@ -176,7 +179,7 @@ func (l *Local) link(ctx context.Context, tx *meta.Tx, r *repository, d digest.D
 // Holders implements [Registry].
 func (l *Local) Holders(ctx context.Context, _ *iam.Caller, account string, d digest.Digest) ([]Repo, error) {
 	names, err := stringsOf(l.db.Query(ctx, `SELECT r.name FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id
-		JOIN repositories r ON r.id = rb.repository_id WHERE b.digest = $1 AND r.account = $2 ORDER BY r.name LIMIT 100`, string(d), account))
+		JOIN repositories r ON r.id = rb.repository_id WHERE b.digest = $1 AND r.account = $2 AND `+blobThere+` ORDER BY r.name LIMIT 100`, string(d), account))
 	repos := make([]Repo, len(names))
 	for i, n := range names {
 		repos[i] = Repo{account, n}

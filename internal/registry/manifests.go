@@ -294,7 +294,8 @@ func (w *manifestWrite) blobs() (ids []int64, missing []digest.Digest, err error
 		}
 		seen[b.Digest] = true
 		var id int64
-		err := w.tx.QueryRow(w.ctx, `SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id WHERE b.digest = $1 AND rb.repository_id = $2`,
+		err := w.tx.QueryRow(w.ctx, `SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id
+			WHERE b.digest = $1 AND rb.repository_id = $2 AND `+blobThere,
 			string(b.Digest), w.r.id).Scan(&id)
 		switch {
 		case err == nil:

@@ -393,9 +393,17 @@ func (l *Local) keepObject(ctx context.Context, repo Repo, want digest.Digest, o
 	return d, nil
 }
 
+// insertBlob writes a blob's row, unless there is one whose bytes aren't lost.
 func (l *Local) insertBlob(ctx context.Context, tx *meta.Tx, d Descriptor, location string, data []byte) error {
-	_, err := tx.Exec(ctx, `INSERT INTO blobs (digest, size, location, created_at, data) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (digest) DO NOTHING`,
+	res, err := tx.Exec(ctx, `INSERT INTO blobs (digest, size, location, created_at, data) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (digest) DO NOTHING`,
 		string(d.Digest), d.Size, location, l.now().UnixMicro(), data)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	_, err = tx.Exec(ctx, `UPDATE blobs AS b SET size = $2, location = $3, data = $4 WHERE b.digest = $1 AND NOT `+blobThere, string(d.Digest), d.Size, location, data)
 	return err
 }
 

@@ -18,7 +18,8 @@ CREATE TABLE repositories (
   UNIQUE (account, name)
 );
 
--- One row a content. The bytes are in data, or in the blob store under location, a key that is never used again.
+-- One row a content. The bytes are in data, or in the blob store under location, a key that is never used again. With
+-- neither they are known to be lost: nobody is told that the blob is there, and the next push of it brings them.
 CREATE TABLE blobs (
   id         {{serial}},
   digest     TEXT NOT NULL UNIQUE,
@@ -103,7 +104,8 @@ CREATE TABLE ended_uploads (
   ended_at BIGINT NOT NULL
 );
 
--- Keys of the blob store that no row of blobs names, to be deleted once delete_at is past.
+-- Keys of the blob store that no row of blobs names, to be deleted once delete_at is past. 0: they are being deleted, and
+-- no row may name them again.
 CREATE TABLE garbage (
   location  TEXT PRIMARY KEY,
   size      BIGINT NOT NULL,
