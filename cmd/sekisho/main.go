@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -149,13 +150,22 @@ func newRoot(c *cli) *cobra.Command {
 	flags.StringVar(&c.file, "config", "", "configuration file (YAML)")
 	flags.VarP(&c.output, "output", "o", "form of what is printed: table, json or yaml")
 	c.flags = config.AddFlags(flags)
-	root.AddCommand(
-		newDemo(c), newServe(c), newEnv(c), newLogin(c),
-		newConfig(c), newSettings(c),
-		newGC(c), newJobs(c), newAudit(c),
-		newBackup(c), newRestore(c), newMigrate(c),
-		newVersion(c), newMan(),
-	)
+	for i, g := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Serve:", []*cobra.Command{newDemo(c), newServe(c), newConfig(c)}},
+		{"Use:", []*cobra.Command{newEnv(c), newLogin(c), newSettings(c)}},
+		{"Operate:", []*cobra.Command{newGC(c), newJobs(c), newAudit(c), newBackup(c), newRestore(c), newMigrate(c)}},
+	} {
+		id := strconv.Itoa(i)
+		root.AddGroup(&cobra.Group{ID: id, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = id
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(newVersion(c), newMan())
 	return root
 }
 
