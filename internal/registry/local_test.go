@@ -134,6 +134,44 @@ func must(ok bool) error {
 	return errors.New("is not as before")
 }
 
+// TestPromise: that a client was told that a blob is there is written down in time, also when what was known by heart
+// was that an image needs it.
+func TestPromise(t *testing.T) {
+	metatest.EachDB(t, func(t *testing.T, db *meta.DB) {
+		var c testClock
+		l := local(t, db, memory(t), registry.Options{UploadKey: uploadKey, Now: c.now, Grace: time.Hour})
+		if _, err := l.CreateRepository(t.Context(), nil, app, registry.RepositorySettings{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		told := func(d digest.Digest) (age time.Duration) {
+			t.Helper()
+			if _, err := l.StatBlob(t.Context(), nil, app, d); err != nil {
+				t.Fatal(err)
+			}
+			var touched int64
+			if err := db.QueryRow(t.Context(), `SELECT rb.touched_at FROM repository_blobs rb JOIN blobs b ON b.id = rb.blob_id WHERE b.digest = $1`, string(d)).Scan(&touched); err != nil {
+				t.Fatal(err)
+			}
+			return c.now().Sub(time.UnixMicro(touched))
+		}
+		m := pushImage(t, l, app, []byte("needed"), "v1")
+		d := digest.FromString("needed")
+		c.advance(10 * time.Hour)
+		if age := told(d); age < 10*time.Hour {
+			t.Errorf("a blob that an image needs was touched %v ago", age)
+		}
+		if _, err := l.DeleteManifest(t.Context(), nil, app, oci.Reference{Digest: m}, registry.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			c.advance(20 * time.Minute)
+			if age := told(d); age > 30*time.Minute {
+				t.Errorf("a client was told of a blob that was touched %v ago, half the grace time is 30m", age)
+			}
+		}
+	})
+}
+
 // TestReopened: what was acknowledged is there after a restart, with a cold cache.
 func TestReopened(t *testing.T) {
 	metatest.EachDSN(t, func(t *testing.T, dsn string) {

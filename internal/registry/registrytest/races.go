@@ -325,14 +325,15 @@ func deleteLastTags(c *client) {
 
 // moveAndDeleteTag: a deletion that names a digest takes the tag from that image only.
 func moveAndDeleteTag(c *client) {
-	for range 20 {
+	for i := range 40 {
+		last := i%2 == 0
 		all := c.newImages(2)
 		from, to := all[0], all[1]
 		c.push(from, "latest")
 		var deleted, pushed error
 		together(
 			func() {
-				deleted = c.delete(tag("latest"), registry.DeleteOptions{LastTagDeletes: true, Digest: from.digest})
+				deleted = c.delete(tag("latest"), registry.DeleteOptions{LastTagDeletes: last, Digest: from.digest})
 			},
 			func() { _, pushed = c.put(to, "latest") },
 		)
@@ -340,7 +341,7 @@ func moveAndDeleteTag(c *client) {
 			c.Fatalf("DeleteManifest: %v, PutManifest: %v", deleted, pushed)
 		}
 		c.wantManifest(tag("latest"), to)
-		if _, err := c.manifest(byDigest(from.digest)); (err == nil) != (deleted != nil) {
+		if _, err := c.manifest(byDigest(from.digest)); (err == nil) != (deleted != nil || !last) {
 			c.Errorf("the tag's deletion: %v; its old image: %v", deleted, err)
 		}
 	}
