@@ -50,7 +50,12 @@ func (s *Store) append(ctx context.Context, u *upload, at int64, r io.Reader) er
 		u.sum = sha256.New()
 		s.uploads.grown(u, 0)
 	}
-	return s.receive(ctx, u, f, r)
+	err = s.receive(ctx, u, f, r)
+	if create && u.size == 0 && errors.Is(err, blob.ErrFull) {
+		u.gone = true // where there is no room even for the first byte, nothing is left behind
+		return errors.Join(err, s.remove(s.uploadPath(u.id)))
+	}
+	return err
 }
 
 // receive appends what r yields to the upload's file, and makes it durable whatever the error: a client that resumes

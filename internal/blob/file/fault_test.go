@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sekisho/sekisho/internal/blob"
+	"github.com/sekisho/sekisho/internal/blob/file"
 	"github.com/sekisho/sekisho/internal/durable/faultfs"
 )
 
@@ -218,5 +219,37 @@ func TestFailedSyncIsNotForgotten(t *testing.T) {
 		w.fs.Restart(nil)
 		w.open()
 		w.check()
+	}
+}
+
+// An upload for whose first byte there is no room is not there: a client that tries for as long as the disk is full does
+// not fill it with empty files.
+func TestFullAtFirstByte(t *testing.T) {
+	for _, kind := range []faultfs.Kind{faultfs.Create, faultfs.Write, faultfs.Sync, faultfs.SyncDir} {
+		fsys := faultfs.New()
+		s, err := file.Open(fsys, "/data")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fsys.SetHook(func(op faultfs.Op) error {
+			if op.Kind == kind {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		size, err := s.Append(t.Context(), "up", 0, strings.NewReader("12345"))
+		if !errors.Is(err, blob.ErrFull) {
+			t.Errorf("%s: Append = %v, want ErrFull", kind, err)
+		}
+		if _, err := s.UploadSize(t.Context(), "up"); size == 0 && !errors.Is(err, blob.ErrNotFound) {
+			t.Errorf("%s: UploadSize = %v, want ErrNotFound", kind, err)
+		}
+		fsys.SetHook(nil)
+		if _, err := s.Append(t.Context(), "up", size, strings.NewReader("12345"[size:])); err != nil {
+			t.Errorf("%s: Append, once there is room: %v", kind, err)
+		}
+		if _, err := s.Commit(t.Context(), "up", digest.FromString("12345")); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
 	}
 }
