@@ -26,6 +26,7 @@ import (
 	"github.com/sekisho/sekisho/internal/durable"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/registry"
 	"github.com/sekisho/sekisho/internal/registry/ociserver"
@@ -42,6 +43,8 @@ const (
 // its own. Every answer that passes through do is checked for what all answers have in common.
 type instance struct {
 	testing.TB
+	db      *meta.DB
+	dir     string // of the blob store, if it is the usual one
 	store   blob.Store
 	local   *registry.Local
 	iam     *iam.Service
@@ -98,14 +101,15 @@ func newInstance(t testing.TB, s setup) *instance {
 	if s.dsn == "" {
 		s.dsn = metatest.SQLite(t)
 	}
+	dir := t.TempDir()
 	if s.store == nil {
-		s.store = files(t, durable.OS{}, t.TempDir())
+		s.store = files(t, durable.OS{}, dir)
 	}
 	if s.authorizer == nil {
 		s.authorizer = iam.RootOnly{}
 	}
-	in := &instance{TB: t, store: s.store, keys: map[string]*iam.AccessKey{}}
 	db := metatest.Open(t, s.dsn)
+	in := &instance{TB: t, db: db, dir: dir, store: s.store, keys: map[string]*iam.AccessKey{}}
 	key := bytes.Repeat([]byte("k"), iam.MasterKeySize)
 	var err error
 	if in.iam, err = iam.New(db, key, in.clock.now); err != nil {
@@ -174,7 +178,7 @@ func (in *instance) serve(s *httpx.Server) {
 
 // with returns in for a subtest.
 func (in *instance) with(t testing.TB) *instance {
-	return &instance{TB: t, store: in.store, local: in.local, iam: in.iam, links: in.links, handler: in.handler, addr: in.addr, http: in.http, keys: in.keys}
+	return &instance{TB: t, db: in.db, dir: in.dir, store: in.store, local: in.local, iam: in.iam, links: in.links, handler: in.handler, addr: in.addr, http: in.http, keys: in.keys}
 }
 
 // repositories creates some in account.
