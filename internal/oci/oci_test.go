@@ -152,10 +152,43 @@ func FuzzContentRange(f *testing.F) {
 	})
 }
 
+// TestPlainJSON: what is taken for plain has nothing that is refused, and what clients send is plain.
+func TestPlainJSON(t *testing.T) {
+	for data, plain := range map[string]bool{
+		`{"schemaVersion":2,"config":` + descriptor + `,"layers":[` + descriptor + `,` + descriptor + `]}`: true,
+		"{\n \"a\": [1, {\"b\": \"}\\\"{\"}], \"b\": {\"a\": 1, \"a\": 2}, \"é\" : \"\"}":                  false,
+		"{\n \"a\": [1, {\"b\": \"}\\\"{\"}], \"b\": {\"a\": 1, \"a\": 2}, \"c\" : \"é\"}":                 true,
+		`{"a":1,"A":2}`: false, `{"a":1,"a":2}`: false, `{"a":1,"\u0061":2}`: false, `{"k":1,"\u212a":2}`: false, `{"s":1,"ſ":2}`: false,
+		`{}`: false, `[]`: false, `7`: false, ``: false, `{"a":1} {}`: false, `{"a":`: false, `{"a":1,}`: false,
+		`{"a":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`: true,
+		`{"a":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`:     false,
+	} {
+		if got := plainJSON([]byte(data)); got != plain || got && checkJSON([]byte(data)) != nil {
+			t.Errorf("plainJSON(%s) = %v, checkJSON %v", data, got, checkJSON([]byte(data)))
+		}
+	}
+}
+
+func BenchmarkParseManifest(b *testing.B) {
+	data := []byte(`{"schemaVersion":2,"mediaType":"` + TypeImage + `","config":` + descriptor + `,"layers":[` + descriptor + `,` + descriptor + `]}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseManifest(TypeImage, data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func FuzzManifest(f *testing.F) {
 	f.Add(TypeImage, []byte(`{"schemaVersion":2,"config":`+descriptor+`,"layers":[]}`))
 	f.Add(TypeIndex, []byte(`{"schemaVersion":2,"manifests":[`+descriptor+`]}`))
+	f.Add("", []byte(`{"a":[{"\u0061":"\\\""}],"B":"{","b":{}}`))
 	f.Fuzz(func(t *testing.T, contentType string, data []byte) {
+		if plainJSON(data) {
+			if err := checkJSON(data); err != nil {
+				t.Errorf("taken for plain: %v", err)
+			}
+		}
 		m, err := ParseManifest(contentType, data)
 		if err != nil {
 			return
