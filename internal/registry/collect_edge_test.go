@@ -94,6 +94,26 @@ func TestCollectUntagged(t *testing.T) {
 	})
 }
 
+// An index may be pushed before what it names, where its account says so.
+func TestCollectChildAfterIndex(t *testing.T) {
+	eachFixture(t, CollectOptions{UntaggedAge: 2 * time.Hour}, func(t *testing.T, f *fixture) {
+		repo := f.repo("team/app")
+		f.must(f.l.PutSettings(t.Context(), nil, testAccount, Settings{SparseManifests: true}))
+		child := image([]digest.Digest{f.blob(repo, "{}")}, "", "child")
+		f.put(repo, index([]digest.Digest{digest.FromBytes(child)}, ""), "multi")
+		f.put(repo, child)
+		f.clock.add(100 * time.Hour)
+		f.wantReport(CollectReport{})
+		f.delete(repo, "multi")
+		f.clock.add(3 * time.Hour)
+		for _, what := range []string{"index", "child"} { // which has been without a name for longer, and so is looked at first
+			if got := f.collect().Manifests.Count; got != 1 {
+				t.Errorf("%d manifests went, want the %s", got, what)
+			}
+		}
+	})
+}
+
 // Two that take one of a manifest's last two names each don't see each other on PostgreSQL; collection notes what neither did.
 func TestCollectUnnoted(t *testing.T) {
 	f := newFixture(t, metatest.Open(t, metatest.PostgreSQL(t)), CollectOptions{UntaggedAge: 2 * time.Hour})

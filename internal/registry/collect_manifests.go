@@ -10,12 +10,13 @@ import (
 	"github.com/sekisho/sekisho/internal/meta"
 )
 
-// manifestIdle is the condition on a manifest m under which collection takes it: nothing has named it since $1 and nobody
-// asked for it since $2. What it begins with is what the index manifests_untagged is made for.
+// manifestIdle is the condition on a manifest m under which collection takes it: nothing has named it since $1, also no
+// index that was pushed before it, and nobody asked for it since $2. What it begins with is what the index manifests_untagged is made for.
 const manifestIdle = `m.untagged_at > 0 AND m.untagged_at < $1
 	AND m.pulled_at < $2
 	AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id)
 	AND NOT EXISTS (SELECT 1 FROM manifest_children c WHERE c.child_id = m.id)
+	AND NOT EXISTS (SELECT 1 FROM manifest_missing mm WHERE mm.repository_id = m.repository_id AND mm.digest = m.digest)
 	AND (m.subject = '' OR NOT EXISTS (SELECT 1 FROM manifests s WHERE s.repository_id = m.repository_id AND s.digest = m.subject))`
 
 const (
