@@ -3,6 +3,7 @@ package ecr
 import (
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 )
 
 const (
@@ -32,7 +33,7 @@ func parsePage(token *string) (page, error) {
 		return p, nil
 	}
 	if len(*token) <= maxToken {
-		if b, err := base64.RawURLEncoding.DecodeString(*token); err == nil && json.Unmarshal(b, &p) == nil && p.After != "" {
+		if b, err := base64.RawURLEncoding.DecodeString(*token); err == nil && json.Unmarshal(b, &p) == nil && p.After != "" && !strings.Contains(p.After, "\x00") {
 			return p, nil
 		}
 	}

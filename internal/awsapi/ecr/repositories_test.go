@@ -137,7 +137,8 @@ func TestInvalidParameters(t *testing.T) {
 	wantError(t, err, "InvalidParameterException", "'Member must have value less than or equal to 1000'")
 	_, err = s.client.DescribeRepositories(ctx, &sdk.DescribeRepositoriesInput{MaxResults: aws.Int32(1), RepositoryNames: []string{"a1"}})
 	wantError(t, err, "InvalidParameterException", "repositoryNames")
-	for _, token := range []string{"x", "", "e30", strings.Repeat("e30", 1000), base64.RawURLEncoding.EncodeToString([]byte(`{"a":1}`))} {
+	for _, token := range []string{"x", "", "e30", strings.Repeat("e30", 1000), base64.RawURLEncoding.EncodeToString([]byte(`{"a":1}`)),
+		base64.RawURLEncoding.EncodeToString([]byte(`{"a":"\u0000"}`))} { // which PostgreSQL has no text for
 		_, err = s.client.DescribeRepositories(ctx, &sdk.DescribeRepositoriesInput{NextToken: &token})
 		wantError(t, err, "InvalidParameterException", "'nextToken'")
 	}
