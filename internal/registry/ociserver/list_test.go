@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/oci"
 	"github.com/sekisho/sekisho/internal/registry"
 )
@@ -92,20 +93,22 @@ func testListing(in *instance, path, key string, names []string) {
 }
 
 func TestTags(t *testing.T) {
-	in := newInstance(t, setup{})
-	in.repositories("team/app", "team/none")
-	in.push("team/app", small)
-	names := []string{"A", "V1", "_x", "a.b-c", "v1"} // in byte order
-	for _, name := range names {
-		in.put("team/app", name, oci.TypeImage, imageOf(oci.TypeImage, small))
-	}
-	testListing(in, "/v2/team/app/tags/list", "tags", names)
-	testListing(in, "/v2/"+account+"/team/app/tags/list", "tags", names)
-	in.expect(call{method: "GET", path: "/v2/team/app/tags/list?n=2"}, want{status: 200, body: text(`{"name":"team/app","tags":["A","V1"]}`),
-		header: fields{"Content-Type": "application/json", "Link": `</v2/team/app/tags/list?last=V1&n=2>; rel="next"`}})
-	in.expect(call{method: "GET", path: "/v2/team/app/tags/list"}, want{status: 200, header: fields{"Link": ""}})
-	in.expect(call{method: "GET", path: "/v2/team/none/tags/list"}, want{status: 200, body: text(`{"name":"team/none","tags":[]}`), header: fields{"Link": ""}})
-	in.expect(call{method: "GET", path: "/v2/team/never/tags/list?n=0"}, want{status: 404, code: "NAME_UNKNOWN"})
+	metatest.EachDSN(t, func(t *testing.T, dsn string) {
+		in := newInstance(t, setup{dsn: dsn})
+		in.repositories("team/app", "team/none")
+		in.push("team/app", small)
+		names := []string{"A", "V1", "_x", "a.b-c", "v1"} // in byte order
+		for _, name := range names {
+			in.put("team/app", name, oci.TypeImage, imageOf(oci.TypeImage, small))
+		}
+		testListing(in, "/v2/team/app/tags/list", "tags", names)
+		testListing(in, "/v2/"+account+"/team/app/tags/list", "tags", names)
+		in.expect(call{method: "GET", path: "/v2/team/app/tags/list?n=2"}, want{status: 200, body: text(`{"name":"team/app","tags":["A","V1"]}`),
+			header: fields{"Content-Type": "application/json", "Link": `</v2/team/app/tags/list?last=V1&n=2>; rel="next"`}})
+		in.expect(call{method: "GET", path: "/v2/team/app/tags/list"}, want{status: 200, header: fields{"Link": ""}})
+		in.expect(call{method: "GET", path: "/v2/team/none/tags/list"}, want{status: 200, body: text(`{"name":"team/none","tags":[]}`), header: fields{"Link": ""}})
+		in.expect(call{method: "GET", path: "/v2/team/never/tags/list?n=0"}, want{status: 404, code: "NAME_UNKNOWN"})
+	})
 }
 
 // TestManyTags: a page has an end, whatever n says, and a Link.
@@ -130,80 +133,84 @@ func TestManyTags(t *testing.T) {
 }
 
 func TestCatalog(t *testing.T) {
-	in := newInstance(t, setup{})
-	names := []string{"a-b", "a/b", "a0", "b/c/d", "b1"} // in byte order
-	in.repositories(names...)
-	testListing(in, "/v2/_catalog", "repositories", names)
-	in.expect(call{method: "GET", path: "/v2/_catalog?n=2"}, want{status: 200, body: text(`{"repositories":["a-b","a/b"]}`),
-		header: fields{"Content-Type": "application/json", "Link": `</v2/_catalog?last=a%2Fb&n=2>; rel="next"`}})
-	in.expect(call{method: "GET", path: "/v2/_catalog", as: other}, want{status: 403, code: "DENIED"})
+	metatest.EachDSN(t, func(t *testing.T, dsn string) {
+		in := newInstance(t, setup{dsn: dsn})
+		names := []string{"a-b", "a/b", "a0", "b/c/d", "b1"} // in byte order
+		in.repositories(names...)
+		testListing(in, "/v2/_catalog", "repositories", names)
+		in.expect(call{method: "GET", path: "/v2/_catalog?n=2"}, want{status: 200, body: text(`{"repositories":["a-b","a/b"]}`),
+			header: fields{"Content-Type": "application/json", "Link": `</v2/_catalog?last=a%2Fb&n=2>; rel="next"`}})
+		in.expect(call{method: "GET", path: "/v2/_catalog", as: other}, want{status: 403, code: "DENIED"})
+	})
 }
 
 func TestReferrers(t *testing.T) {
-	in := newInstance(t, setup{})
-	in.repositories("team/app")
-	in.push("team/app", small, "{}")
-	image := imageOf(oci.TypeImage, small)
-	const one, two = "application/vnd.example.one", "application/vnd.example.two+json; v=\"1\""
-	byType := map[string][]string{}
-	sizes := map[string]int{}
-	var all []string
-	for i := range 7 { // some of them before the image
-		if i == 3 {
-			in.put("team/app", "v1", oci.TypeImage, image)
-		}
-		artifactType := []string{one, two}[i%2]
-		a := artifactOf(artifactType, image, fmt.Sprint(i))
-		d := in.put("team/app", sum(a), oci.TypeImage, a)
-		all, byType[artifactType], sizes[d] = append(all, d), append(byType[artifactType], d), len(a)
-	}
-	slices.Sort(all)
-	digests := func(a answer) []string {
-		var index struct {
-			SchemaVersion int
-			MediaType     string
-			Manifests     []oci.Descriptor
-		}
-		if err := json.Unmarshal([]byte(a.body), &index); err != nil || index.SchemaVersion != 2 || index.MediaType != oci.TypeIndex || index.Manifests == nil {
-			t.Fatalf("%v: %s", err, a.body)
-		}
-		found := []string{}
-		for _, m := range index.Manifests {
-			if m.Size != int64(sizes[string(m.Digest)]) || m.MediaType != oci.TypeImage || m.ArtifactType != one && m.ArtifactType != two || m.Annotations["note"] == "" {
-				t.Errorf("descriptor %+v", m)
+	metatest.EachDSN(t, func(t *testing.T, dsn string) {
+		in := newInstance(t, setup{dsn: dsn})
+		in.repositories("team/app")
+		in.push("team/app", small, "{}")
+		image := imageOf(oci.TypeImage, small)
+		const one, two = "application/vnd.example.one", "application/vnd.example.two+json; v=\"1\""
+		byType := map[string][]string{}
+		sizes := map[string]int{}
+		var all []string
+		for i := range 7 { // some of them before the image
+			if i == 3 {
+				in.put("team/app", "v1", oci.TypeImage, image)
 			}
-			found = append(found, string(m.Digest))
+			artifactType := []string{one, two}[i%2]
+			a := artifactOf(artifactType, image, fmt.Sprint(i))
+			d := in.put("team/app", sum(a), oci.TypeImage, a)
+			all, byType[artifactType], sizes[d] = append(all, d), append(byType[artifactType], d), len(a)
 		}
-		return found
-	}
-	path := "/v2/team/app/referrers/" + sum(image)
-	for _, n := range []int{1, 3, 7, 100} {
-		for artifactType, want := range map[string][]string{"": all, one: byType[one], two: byType[two], "application/none": nil} {
-			slices.Sort(want)
-			q := url.Values{"n": {fmt.Sprint(n)}}
-			if artifactType != "" {
-				q.Set("artifactType", artifactType)
+		slices.Sort(all)
+		digests := func(a answer) []string {
+			var index struct {
+				SchemaVersion int
+				MediaType     string
+				Manifests     []oci.Descriptor
 			}
-			if diff := cmp.Diff(want, slices.Concat(in.pages(path+"?"+q.Encode(), digests)...)); diff != "" {
-				t.Errorf("n=%d, artifactType=%s: %s", n, artifactType, diff)
+			if err := json.Unmarshal([]byte(a.body), &index); err != nil || index.SchemaVersion != 2 || index.MediaType != oci.TypeIndex || index.Manifests == nil {
+				t.Fatalf("%v: %s", err, a.body)
+			}
+			found := []string{}
+			for _, m := range index.Manifests {
+				if m.Size != int64(sizes[string(m.Digest)]) || m.MediaType != oci.TypeImage || m.ArtifactType != one && m.ArtifactType != two || m.Annotations["note"] == "" {
+					t.Errorf("descriptor %+v", m)
+				}
+				found = append(found, string(m.Digest))
+			}
+			return found
+		}
+		path := "/v2/team/app/referrers/" + sum(image)
+		for _, n := range []int{1, 3, 7, 100} {
+			for artifactType, want := range map[string][]string{"": all, one: byType[one], two: byType[two], "application/none": nil} {
+				slices.Sort(want)
+				q := url.Values{"n": {fmt.Sprint(n)}}
+				if artifactType != "" {
+					q.Set("artifactType", artifactType)
+				}
+				if diff := cmp.Diff(want, slices.Concat(in.pages(path+"?"+q.Encode(), digests)...)); diff != "" {
+					t.Errorf("n=%d, artifactType=%s: %s", n, artifactType, diff)
+				}
 			}
 		}
-	}
-	in.expect(call{method: "GET", path: path}, want{status: 200, header: fields{"Content-Type": oci.TypeIndex, "Oci-Filters-Applied": "", "Link": ""}})
-	in.expect(call{method: "GET", path: path + "?n=2"}, want{status: 200, header: fields{"Link": "</v2/team/app/referrers/" + sum(image) + "?last=" + url.QueryEscape(all[1]) + `&n=2>; rel="next"`}})
-	in.expect(call{method: "GET", path: path + "?n=1&artifactType=" + one}, want{status: 200, header: fields{"Oci-Filters-Applied": "artifactType",
-		"Link": "~</v2/team/app/referrers/.*artifactType=" + url.QueryEscape(one) + "&last=sha256%3A[0-9a-f]{64}&n=1>; rel=\"next\""}})
-	empty := want{status: 200, body: text(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`), header: fields{"Link": ""}}
-	for _, path := range []string{path + "?n=0", path + "?last=sha512", "/v2/team/app/referrers/" + sum("never"), "/v2/team/app/referrers/" + sum512(image), path + "?artifactType=none"} {
-		in.expect(call{method: "GET", path: path}, empty)
-	}
-	for _, query := range []string{"artifactType=%00", "artifactType=a%FFb"} {
-		in.expect(call{method: "GET", path: path + "?" + query}, want{status: 400, code: "MANIFEST_INVALID", says: "artifactType"})
-	}
-	for _, query := range []string{"last=%00", "last=%FF", "n=-1", "n=x"} {
-		in.expect(call{method: "GET", path: path + "?" + query}, want{status: 400, code: "PAGINATION_NUMBER_INVALID"})
-	}
-	for _, d := range []string{"v1", "sha256:x", "md5:" + strings.Repeat("0", 32), strings.ToUpper(sum(image)), ""} {
-		in.expect(call{method: "GET", path: "/v2/team/app/referrers/" + d}, want{status: 400, code: "DIGEST_INVALID"})
-	}
+		in.expect(call{method: "GET", path: path}, want{status: 200, header: fields{"Content-Type": oci.TypeIndex, "Oci-Filters-Applied": "", "Link": ""}})
+		in.expect(call{method: "GET", path: path + "?n=2"}, want{status: 200, header: fields{"Link": "</v2/team/app/referrers/" + sum(image) + "?last=" + url.QueryEscape(all[1]) + `&n=2>; rel="next"`}})
+		in.expect(call{method: "GET", path: path + "?n=1&artifactType=" + one}, want{status: 200, header: fields{"Oci-Filters-Applied": "artifactType",
+			"Link": "~</v2/team/app/referrers/.*artifactType=" + url.QueryEscape(one) + "&last=sha256%3A[0-9a-f]{64}&n=1>; rel=\"next\""}})
+		empty := want{status: 200, body: text(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`), header: fields{"Link": ""}}
+		for _, path := range []string{path + "?n=0", path + "?last=sha512", "/v2/team/app/referrers/" + sum("never"), "/v2/team/app/referrers/" + sum512(image), path + "?artifactType=none"} {
+			in.expect(call{method: "GET", path: path}, empty)
+		}
+		for _, query := range []string{"artifactType=%00", "artifactType=a%FFb"} {
+			in.expect(call{method: "GET", path: path + "?" + query}, want{status: 400, code: "MANIFEST_INVALID", says: "artifactType"})
+		}
+		for _, query := range []string{"last=%00", "last=%FF", "n=-1", "n=x"} {
+			in.expect(call{method: "GET", path: path + "?" + query}, want{status: 400, code: "PAGINATION_NUMBER_INVALID"})
+		}
+		for _, d := range []string{"v1", "sha256:x", "md5:" + strings.Repeat("0", 32), strings.ToUpper(sum(image)), ""} {
+			in.expect(call{method: "GET", path: "/v2/team/app/referrers/" + d}, want{status: 400, code: "DIGEST_INVALID"})
+		}
+	})
 }
