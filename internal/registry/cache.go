@@ -162,3 +162,18 @@ func (l *Local) forget(repository int64, s *stale) {
 		}
 	})
 }
+
+// forgetAll drops everything.
+func (l *Local) forgetAll() {
+	c := l.cache
+	if c == nil {
+		return
+	}
+	for i := range c.epochs {
+		c.epochs[i].move(func() {})
+	}
+	// What a reader keeps from now on it has read after the change.
+	c.manifests.InvalidateAll()
+	c.blobs.InvalidateAll()
+	c.referrers.InvalidateAll()
+}

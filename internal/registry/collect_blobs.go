@@ -151,6 +151,7 @@ func (c *Collector) blobs(ctx context.Context, r *CollectReport) error {
 type garbage struct {
 	location string
 	size     int64
+	deleteAt int64
 }
 
 func scanGarbage(rows *sql.Rows, err error) ([]garbage, error) {

@@ -22,7 +22,8 @@ const (
 	countHolds  = `SELECT count(*) FROM gc_holds WHERE until > $1`
 	deleteHolds = `DELETE FROM gc_holds WHERE until <= $1`
 
-	pageGarbage           = `SELECT g.location, g.size FROM garbage g WHERE g.delete_at < $1 ORDER BY g.delete_at LIMIT $2`
+	pageGarbage = `SELECT g.location, g.size, g.delete_at FROM garbage g WHERE g.delete_at < $1 AND (g.delete_at, g.location) > ($2, $3)
+		ORDER BY g.delete_at, g.location LIMIT $4`
 	pageGarbagePostgreSQL = pageGarbage + ` FOR UPDATE SKIP LOCKED`
 	condemn               = `UPDATE garbage AS g SET delete_at = 0 WHERE g.location = $2 AND ` + garbageDue
 	deleteGarbage         = `DELETE FROM garbage WHERE location = $1`
@@ -31,23 +32,32 @@ const (
 // deleters is how many objects are deleted at a time, which for a store behind a network is one round trip each.
 const deleters = 4
 
-// garbage deletes the bytes that are due.
+// maxFailures is how many objects of one batch may fail to be deleted before the rest is left.
+const maxFailures = 3
+
+// garbage deletes the bytes that are due. What can't be deleted is left to the next run.
 func (c *Collector) garbage(ctx context.Context, r *CollectReport) error {
 	now := c.l.now().UnixMicro()
+	last := garbage{deleteAt: -1}
+	var failed error
 	for {
 		var due []garbage
-		more := false
+		next := last
 		_, err := c.update(ctx, "condemn bytes", func(tx *meta.Tx) (err error) {
-			due, more, err = c.condemn(ctx, tx, now, r)
+			due, next, err = c.condemn(ctx, tx, now, last, r)
 			return err
 		})
-		if err != nil || !more {
-			return err
+		if err != nil || next == last {
+			return errors.Join(failed, err)
 		}
+		last = next
 		begin := time.Now()
 		gone, err := c.deleteBytes(ctx, due)
-		err = errors.Join(err, c.rest(ctx, time.Since(begin)))
-		_, uerr := c.update(context.WithoutCancel(ctx), "forget bytes", func(tx *meta.Tx) error {
+		if failed == nil {
+			failed = err
+		}
+		stopped := c.rest(ctx, time.Since(begin))
+		_, err = c.update(context.WithoutCancel(ctx), "forget bytes", func(tx *meta.Tx) error {
 			for _, g := range gone {
 				if _, err := tx.Exec(ctx, deleteGarbage, g.location); err != nil {
 					return err
@@ -58,46 +68,53 @@ func (c *Collector) garbage(ctx context.Context, r *CollectReport) error {
 		for _, g := range gone {
 			r.Objects.add(g.size)
 		}
-		// What could not be deleted would come again, first of all: it is left to the next run, and the rest too.
-		if err := errors.Join(err, uerr); err != nil {
-			return err
+		if err := errors.Join(err, stopped); err != nil || len(gone) == 0 && failed != nil { // the store is away
+			return errors.Join(failed, err)
 		}
 	}
 }
 
-// condemn condemns the next bytes that are due, and reports whether there were any rows that are. Those of an object that
-// is named go: it was looked at before the row of its blob was committed.
-func (c *Collector) condemn(ctx context.Context, tx *meta.Tx, now int64, r *CollectReport) (due []garbage, more bool, err error) {
+// condemn condemns the bytes that are due and come after a row, and returns the last it saw. The row of an object that is named
+// goes: it was looked at before the row of its blob was committed.
+func (c *Collector) condemn(ctx context.Context, tx *meta.Tx, now int64, after garbage, r *CollectReport) (due []garbage, last garbage, err error) {
+	last = after
 	if _, err := tx.Exec(ctx, deleteHolds, now); err != nil {
-		return nil, false, err
+		return nil, last, err
 	}
 	if err := tx.QueryRow(ctx, countHolds, now).Scan(&r.Held); err != nil || r.Held > 0 {
-		return nil, false, err
+		return nil, last, err
 	}
 	q := pageGarbage
 	if tx.Dialect() == meta.PostgreSQL {
 		q = pageGarbagePostgreSQL
 	}
-	page, err := scanGarbage(tx.Query(ctx, q, now, c.batch))
+	rows, err := tx.Query(ctx, q, now, after.deleteAt, after.location, c.batch)
 	if err != nil {
-		return nil, false, err
+		return nil, last, err
+	}
+	page, err := scanEach(rows, func(row interface{ Scan(...any) error }) (g garbage, err error) {
+		return g, row.Scan(&g.location, &g.size, &g.deleteAt)
+	})
+	if err != nil {
+		return nil, last, err
 	}
 	for _, g := range page {
 		res, err := tx.Exec(ctx, condemn, now, g.location)
 		if err != nil {
-			return nil, false, err
+			return nil, last, err
 		}
 		n, err := res.RowsAffected()
 		if err != nil {
-			return nil, false, err
+			return nil, last, err
 		}
 		if n == 1 {
 			due = append(due, g)
 		} else if _, err := tx.Exec(ctx, deleteGarbage, g.location); err != nil {
-			return nil, false, err
+			return nil, last, err
 		}
+		last = g
 	}
-	return due, len(page) > 0, nil
+	return due, last, nil
 }
 
 // deleteBytes deletes objects, and returns those that are gone.
@@ -110,7 +127,7 @@ func (c *Collector) deleteBytes(ctx context.Context, due []garbage) ([]garbage, 
 		wg.Go(func() {
 			mu.Lock()
 			defer mu.Unlock()
-			for len(due) > 0 && len(errs) == 0 {
+			for len(due) > 0 && len(errs) < maxFailures {
 				g := due[0]
 				due = due[1:]
 				mu.Unlock()

@@ -302,6 +302,13 @@ func (w *world) settle(pass func(time.Duration)) {
 	for u := range inner.Uploads(ctx) {
 		w.fail("upload %s is left over", u.ID)
 	}
+	_, err = w.nodes[0].Fsck(ctx, FsckOptions{Report: func(p Problem) error {
+		w.fail("%+v", p)
+		return nil
+	}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) report(what string, n int64) {
