@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"strconv"
@@ -31,7 +30,9 @@ the secrets.`,
 				return err
 			}
 			defer in.Close()
-			report, err := in.Backup(cmd.Context(), args[0], showProgress(cmd.ErrOrStderr()))
+			show, done := showCopy(cmd)
+			report, err := in.Backup(cmd.Context(), args[0], show)
+			done()
 			return c.printReport(cmd, report, err)
 		},
 	}
@@ -98,7 +99,9 @@ func (c *cli) copyInstance(cmd *cobra.Command, from, to *config.Config) error {
 		return err
 	}
 	defer in.Close()
-	report, err := in.CopyTo(cmd.Context(), to, showProgress(cmd.ErrOrStderr()))
+	show, done := showCopy(cmd)
+	report, err := in.CopyTo(cmd.Context(), to, show)
+	done()
 	return c.printReport(cmd, report, err)
 }
 
@@ -110,16 +113,14 @@ func (c *cli) printReport(cmd *cobra.Command, r transfer.Report, err error) erro
 		return err
 	}
 	t := &table{header: []string{"ROWS", "LAYERS", "SIZE"}}
-	t.add(strconv.FormatInt(r.Rows, 10), strconv.FormatInt(r.Objects, 10), size(r.Bytes))
+	t.add(strconv.FormatInt(r.Rows, 10), strconv.FormatInt(r.Objects, 10), humanSize(r.Bytes))
 	return c.print(cmd, r, t)
 }
 
-// showProgress returns what shows progress to a person, and nil where there is no terminal.
-func showProgress(w io.Writer) func(transfer.Report) {
-	if !isTerminal(w) {
-		return nil
-	}
+// showCopy returns what shows the progress of a copy, and what takes it away.
+func showCopy(cmd *cobra.Command) (show func(transfer.Report), done func()) {
+	progress := progressOn(cmd.ErrOrStderr())
 	return func(r transfer.Report) {
-		fmt.Fprintf(w, "\r%d rows, %d layers, %s ", r.Rows, r.Objects, size(r.Bytes))
-	}
+		progress(fmt.Sprintf("%d rows, %d layers, %s", r.Rows, r.Objects, humanSize(r.Bytes)))
+	}, func() { progress("") }
 }

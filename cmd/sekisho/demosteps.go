@@ -17,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
-	"github.com/dustin/go-humanize"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -115,7 +114,7 @@ func (d *demonstration) makeImage(context.Context) (string, error) {
 	if d.hash, err = d.image.index.Digest(); err != nil {
 		return "", err
 	}
-	text := humanize.IBytes(uint64(len(d.image.program)))
+	text := humanSize(len(d.image.program))
 	if d.image.dynamic {
 		text += " and its C library"
 	}
@@ -132,7 +131,7 @@ func (d *demonstration) push(ctx context.Context) (string, error) {
 		return "", err
 	}
 	rate := float64(len(d.image.program)) / time.Since(start).Seconds()
-	return fmt.Sprintf("%s, durable before it was acknowledged, %s/s", d.hash, humanize.IBytes(uint64(rate))), nil
+	return fmt.Sprintf("%s, durable before it was acknowledged, %s/s", d.hash, humanSize(rate)), nil
 }
 
 func (d *demonstration) pullByTag(ctx context.Context) (string, error) {
@@ -192,7 +191,7 @@ func (d *demonstration) pull(ctx context.Context, ref string) (string, error) {
 		}
 	}
 	return fmt.Sprintf("the same index byte for byte, %d images, %s of layers, the program in them identical",
-		len(manifest.Manifests), humanize.IBytes(uint64(total))), nil
+		len(manifest.Manifests), humanSize(total)), nil
 }
 
 // compare reads a layer, whose digest the client checks at its end, and compares the program that is in it, if it is.
@@ -248,7 +247,7 @@ func (d *demonstration) describe(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("it says the digest is %s", got)
 	}
 	return fmt.Sprintf("tags %s, %s, pushed at %s", strings.Join(image.ImageTags, ", "),
-		humanize.IBytes(uint64(aws.ToInt64(image.ImageSizeInBytes))), aws.ToTime(image.ImagePushedAt).Local().Format("15:04:05")), nil
+		humanSize(aws.ToInt64(image.ImageSizeInBytes)), aws.ToTime(image.ImagePushedAt).Local().Format("15:04:05")), nil
 }
 
 // beRefused shows what somebody without a credential learns.

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/sekisho/sekisho/internal/app"
@@ -69,7 +68,7 @@ func (c *cli) planCollection(cmd *cobra.Command) error {
 		if name == "" {
 			name = s.Location
 		}
-		t.add(string(s.Kind), s.Repository, name, size(s.Size), s.Reason)
+		t.add(string(s.Kind), s.Repository, name, humanSize(s.Size), s.Reason)
 	}
 	return c.print(cmd, out, t)
 }
@@ -110,7 +109,7 @@ func (c *cli) printCollected(cmd *cobra.Command, r *registry.CollectReport) erro
 		{"objects", r.Objects}, {"orphans", r.Orphans}, {"uploads", r.Uploads},
 	} {
 		out = append(out, taken{row.kind, row.tally.Count, row.tally.Bytes})
-		t.add(row.kind, strconv.FormatInt(row.tally.Count, 10), size(row.tally.Bytes))
+		t.add(row.kind, strconv.FormatInt(row.tally.Count, 10), humanSize(row.tally.Bytes))
 	}
 	if r.Held > 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "note: %d holds are in force (a backup is running): no bytes were deleted\n", r.Held)
@@ -134,10 +133,10 @@ func (c *cli) haveCollected(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if isTerminal(cmd.ErrOrStderr()) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "the server collects: job %d\n", id)
-	}
+	progress := progressOn(cmd.ErrOrStderr())
+	progress(fmt.Sprintf("the server collects: job %d", id))
 	j, err := waitForJob(ctx, in.Jobs, id)
+	progress("")
 	if err != nil {
 		return err
 	}
@@ -175,12 +174,4 @@ func waitForJob(ctx context.Context, queue *job.Queue, id int64) (*job.Job, erro
 		case <-tick.C:
 		}
 	}
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	if n <= 0 {
-		return ""
-	}
-	return humanize.IBytes(uint64(n))
 }

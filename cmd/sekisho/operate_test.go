@@ -4,16 +4,20 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/sekisho/sekisho/internal/app"
 	"github.com/sekisho/sekisho/internal/config"
 	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/registry"
 )
 
 // open opens the instance beside the server.
@@ -160,4 +164,49 @@ func TestBackup(t *testing.T) {
 	}
 	sekisho(t, in.env, "", "migrate").want(t, 2, "--to")
 	sekisho(t, in.env, "", "migrate", "--to", "/nonexistent.yaml").want(t, 2, "read configuration")
+}
+
+// TestFsck corrupts a layer that nobody needs.
+func TestFsck(t *testing.T) {
+	in := start(t)
+	sekisho(t, in.env, "", "settings", "set", "create-on-push=true").want(t, 0, "")
+	layer := strings.Repeat("through the checkpoint\n", 4096)
+	digest := digest.FromString(layer)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+in.addr+"/v2/team/app/blobs/uploads/?digest="+digest.String(), strings.NewReader(layer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(in.rootKey(t))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Fatal(resp.Status)
+	}
+	if r := sekisho(t, in.env, "", "fsck"); r.code != 0 || !strings.HasPrefix(r.stdout, "No problems: 1 blobs") {
+		t.Errorf("%+v", r)
+	}
+	objects, err := filepath.Glob(filepath.Join(in.data, "blobs", "sha256", "*", "*"))
+	if err != nil || len(objects) != 1 {
+		t.Fatalf("%v, %v", objects, err)
+	}
+	if err := os.WriteFile(objects[0], []byte(strings.ToUpper(layer)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := sekisho(t, in.env, "", "fsck", "-o", "json")
+	r.want(t, 1, "1 problems are left")
+	var out checked
+	if err := json.Unmarshal([]byte(r.stdout), &out); err != nil || len(out.Problems) != 1 || out.Problems[0].Kind != registry.ProblemBlobCorrupt || out.Problems[0].Digest != digest {
+		t.Errorf("%v: %s", err, r.stdout)
+	}
+	sekisho(t, in.env, "", "fsck", "--repair").want(t, 1, "another sekisho process uses this data folder")
+	sekisho(t, in.env, "", "fsck", "--forget").want(t, 2, "--forget goes with --repair")
+	in.stop(t)
+	r = sekisho(t, in.env, "", "fsck", "--repair", "--forget")
+	r.want(t, 1, "1 problems are left") // until it is pushed again
+	if !strings.Contains(r.stdout, "forgotten") {
+		t.Error(r.stdout)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/term"
@@ -125,6 +126,9 @@ func plain(s string) string {
 	}, s)
 }
 
+// humanSize is a number of bytes for people.
+func humanSize[T int | int64 | float64](n T) string { return humanize.IBytes(uint64(max(n, 0))) }
+
 // timeCell formats a time for a table, "" if it is none.
 func timeCell(t time.Time) string {
 	if t.IsZero() {
@@ -137,4 +141,12 @@ func timeCell(t time.Time) string {
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// progressOn returns what shows a line of progress on w, if that is a terminal; "" takes the line away.
+func progressOn(w io.Writer) func(line string) {
+	if !isTerminal(w) {
+		return func(string) {}
+	}
+	return func(line string) { fmt.Fprintf(w, "\r%s\x1b[K", line) }
 }
