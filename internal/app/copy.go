@@ -27,10 +27,17 @@ func (in *Instance) Backup(ctx context.Context, dir string, progress func(transf
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return transfer.Report{}, fmt.Errorf("back up to %s: %w; name a folder that is not there yet", dir, fs.ErrExist)
 	}
+	// Made here, so that the folder of another backup, running or cut off, is not taken for ours.
 	partial := dir + ".partial"
+	if err := os.Mkdir(partial, 0o700); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%w; another backup is running there, or did not end: then delete it", err)
+		}
+		return transfer.Report{}, fmt.Errorf("back up to %s: %w", dir, err)
+	}
 	loaded, err := config.Load(config.Options{Env: []string{"SEKISHO_DATA=" + partial, "SEKISHO_REGION=" + in.Config.Region}})
 	if err != nil {
-		return transfer.Report{}, err
+		return transfer.Report{}, errors.Join(err, os.Remove(partial))
 	}
 	report, err := in.CopyTo(ctx, &loaded.Config, progress)
 	if err != nil {

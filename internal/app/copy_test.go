@@ -65,6 +65,14 @@ func TestBackup(t *testing.T) {
 	if _, err := in.Backup(t.Context(), backup, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second backup to the same folder: %v", err)
 	}
+	other := filepath.Join(t.TempDir(), "other")
+	writeAll(t, filepath.Join(other+".partial", "meta.db"), "another backup's")
+	if _, err := in.Backup(t.Context(), other, nil); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a backup beside another that runs: %v", err)
+	}
+	if readFile(t, filepath.Join(other+".partial", "meta.db")) != "another backup's" {
+		t.Error("a backup touched another's folder")
+	}
 	if err := in.Close(); err != nil {
 		t.Error(err)
 	}
@@ -132,6 +140,13 @@ func openInstance(t *testing.T, dir string, mode app.Mode) *app.Instance {
 		t.Fatal(err)
 	}
 	return in
+}
+
+func writeAll(t *testing.T, name, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func readFile(t *testing.T, name string) string {
