@@ -1,19 +1,19 @@
 package app
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
 
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/transfer"
 )
 
 // RootKey is the file that keeps the root access key for sekisho env.
@@ -23,31 +23,28 @@ type RootKey struct {
 	SecretAccessKey string `json:"secretAccessKey"`
 }
 
-// bootstrap finds the default account, or makes it and its root access key.
+// bootstrap finds the default account. To serve, it makes it and its root access key if need be.
 func (in *Instance) bootstrap(ctx context.Context, mode Mode) error {
-	accounts, err := in.IAM.Accounts(ctx)
-	if err != nil {
+	if err := transfer.Check(ctx, in.DB); err != nil {
 		return err
 	}
-	in.Account = in.Config.Account
-	switch {
-	case len(accounts) == 0 && mode != Serve:
-		return errors.New("the database has no account yet; start sekisho serve first")
-	case in.Account == "" && len(accounts) > 0:
-		in.Account = accounts[0].ID
-	case in.Account == "":
-		n, err := rand.Int(rand.Reader, big.NewInt(900_000_000_000))
+	if mode != Serve {
+		accounts, err := in.IAM.Accounts(ctx)
 		if err != nil {
 			return err
 		}
-		in.Account = fmt.Sprintf("%012d", n.Int64()+100_000_000_000)
-	}
-	if mode != Serve {
+		if len(accounts) == 0 {
+			return errors.New("the database has no account yet; start sekisho serve first")
+		}
+		in.Account = cmp.Or(in.Config.Account, accounts[0].ID)
 		return nil
 	}
-	_, in.NewKey, err = in.IAM.Bootstrap(ctx, in.Account)
-	if err != nil || in.NewKey == nil {
+	account, key, err := in.IAM.Bootstrap(ctx, in.Config.Account)
+	if err != nil {
 		return err
+	}
+	if in.Account, in.NewKey = account.ID, key; key == nil {
+		return nil
 	}
 	text, err := json.MarshalIndent(RootKey{in.Account, in.NewKey.ID, in.NewKey.Secret.Reveal()}, "", "  ")
 	if err != nil {

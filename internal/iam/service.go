@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/big"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,26 +58,38 @@ func New(db *meta.DB, master []byte, now func() time.Time) (*Service, error) {
 	return s, nil
 }
 
-// Bootstrap makes sure that an account exists. When it has to create it, it also
-// creates and returns a root access key; else the key is nil. It fails if the
-// master key is not the one that the account's keys were made with.
+// Bootstrap makes sure that an account exists; "" stands for the oldest there is, or
+// one with a number made up here. When it has to create it, it also creates and
+// returns a root access key; else the key is nil. It fails if the master key is not
+// the one that the account's keys were made with. Nodes that start at the same time
+// agree.
 func (s *Service) Bootstrap(ctx context.Context, account string) (*Account, *AccessKey, error) {
-	if !validAccount(account) {
+	if account != "" && !validAccount(account) {
 		return nil, nil, fmt.Errorf("account %q is not 12 digits", account)
 	}
 	// Usually it is there, and a start writes nothing.
-	a, err := s.Account(ctx, account)
-	if err == nil {
-		return a, nil, s.checkMasterKey(ctx, account)
-	}
+	a, err := s.known(ctx, account)
 	if !errors.Is(err, ErrUnknownAccount) {
-		return nil, nil, err
+		return a, nil, err
 	}
-	fresh := &Account{ID: account, Created: s.now().UTC().Truncate(time.Microsecond)}
-	key := s.newKey(account, RootARN(account))
+	number := account
+	if number == "" {
+		number = randomAccount()
+	}
+	fresh := &Account{ID: number, Created: s.now().UTC().Truncate(time.Microsecond)}
+	key := s.newKey(number, RootARN(number))
 	existed := false
 	err = s.db.Update(ctx, func(tx *meta.Tx) error {
-		res, err := tx.Exec(ctx, `INSERT INTO accounts (id, created_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`, account, fresh.Created.UnixMicro())
+		insert := `INSERT INTO accounts (id, created_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`
+		if account == "" {
+			insert = `INSERT INTO accounts (id, created_at) SELECT $1, $2 WHERE NOT EXISTS (SELECT 1 FROM accounts)`
+			if tx.Dialect() == meta.PostgreSQL { // another node's account must be seen
+				if _, err := tx.Exec(ctx, `LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+					return err
+				}
+			}
+		}
+		res, err := tx.Exec(ctx, insert, number, fresh.Created.UnixMicro())
 		if err != nil {
 			return err
 		}
@@ -89,14 +103,39 @@ func (s *Service) Bootstrap(ctx context.Context, account string) (*Account, *Acc
 		return s.insertKey(ctx, tx, key)
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("create account %s: %w", account, err)
+		return nil, nil, fmt.Errorf("create account %s: %w", number, err)
 	}
 	if existed { // another node was quicker
-		a, err := s.Account(ctx, account)
+		a, err := s.known(ctx, account)
 		return a, nil, err
 	}
 	s.changed(key.ID)
 	return fresh, key, nil
+}
+
+// known finds an account, or with "" the oldest, and checks the master key with it.
+func (s *Service) known(ctx context.Context, id string) (*Account, error) {
+	if id == "" {
+		accounts, err := s.Accounts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(accounts) == 0 {
+			return nil, ErrUnknownAccount
+		}
+		id = accounts[0].ID
+	}
+	a, err := s.Account(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return a, s.checkMasterKey(ctx, id)
+}
+
+// randomAccount makes up 12 digits, the first of them no 0.
+func randomAccount() string {
+	n, _ := rand.Int(rand.Reader, big.NewInt(900_000_000_000)) // never fails
+	return strconv.FormatInt(n.Int64()+100_000_000_000, 10)
 }
 
 // Account returns an account, or [ErrUnknownAccount].

@@ -4,7 +4,7 @@
 //
 // The rows are one consistent snapshot of the source, which may be serving meanwhile; while bytes are read, collection
 // must be held off. Every object is hashed on its way, and a digest that is wrong ends the transfer. The target must be
-// empty, and is not to be served before the transfer has returned nil.
+// empty, and is not to be served before the transfer has returned nil; [Check] refuses one that was cut off.
 //
 // Not copied: unfinished uploads, and what collection has yet to delete.
 package transfer
@@ -25,13 +25,15 @@ import (
 	"github.com/sekisho/sekisho/internal/meta"
 )
 
-// tables are copied in this order, in which no row comes before what it refers to.
-var tables = []string{
-	"accounts", "access_keys",
+// stored is copied in this order, in which no row comes before what it refers to.
+var stored = []string{
 	"registry_settings", "repositories", "blobs", "repository_blobs", "manifests", "tags",
 	"manifest_blobs", "manifest_children", "manifest_missing",
 	"job", "audit",
 }
+
+// access is copied after all else: by its accounts a target tells that it is whole, see [Check].
+var access = []string{"accounts", "access_keys"}
 
 // left are not copied.
 var left = []string{"ended_uploads", "garbage", "gc_holds"}
@@ -54,13 +56,30 @@ type Report struct {
 	Bytes   int64 `json:"bytes" yaml:"bytes"` // of the objects
 }
 
-// ErrNotEmpty means that the target has an account already.
+// ErrNotEmpty means that something is in the target already.
 var ErrNotEmpty = errors.New("the target is not empty; name a new data folder, or a new database and bucket")
+
+// ErrUnfinished means that a database is the target of a transfer that did not end.
+var ErrUnfinished = errors.New("what is in the database was copied there only in part; empty it, and its blob store, and copy again")
+
+const hasContent = `(EXISTS (SELECT 1 FROM repositories) OR EXISTS (SELECT 1 FROM blobs))`
+
+// Check returns [ErrUnfinished] if db is what a transfer left that was cut off.
+func Check(ctx context.Context, db *meta.DB) error {
+	var unfinished bool
+	if err := db.QueryRow(ctx, `SELECT NOT EXISTS (SELECT 1 FROM accounts) AND `+hasContent).Scan(&unfinished); err != nil {
+		return fmt.Errorf("look whether the database is whole: %w", err)
+	}
+	if unfinished {
+		return ErrUnfinished
+	}
+	return nil
+}
 
 // Copy copies from into to. progress is called now and then with what is done so far; it may be nil.
 func Copy(ctx context.Context, from, to End, progress func(Report)) (Report, error) {
 	var used bool
-	if err := to.DB.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM accounts) OR EXISTS (SELECT 1 FROM blobs)`).Scan(&used); err != nil {
+	if err := to.DB.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM accounts) OR `+hasContent).Scan(&used); err != nil {
 		return Report{}, fmt.Errorf("look at target: %w", err)
 	}
 	if used {
@@ -68,16 +87,14 @@ func Copy(ctx context.Context, from, to End, progress func(Report)) (Report, err
 	}
 	c := &copier{from: from, to: to, progress: progress}
 	err := from.DB.View(ctx, func(tx *meta.Tx) error {
-		for _, table := range tables {
-			if err := c.table(ctx, tx, table); err != nil {
-				return fmt.Errorf("copy %s: %w", table, err)
-			}
+		if err := c.tables(ctx, tx, stored); err != nil {
+			return err
 		}
-		return nil
+		if err := c.sequences(ctx); err != nil {
+			return err
+		}
+		return c.tables(ctx, tx, access)
 	})
-	if err == nil {
-		err = c.sequences(ctx)
-	}
 	return c.report, err
 }
 
@@ -85,6 +102,15 @@ type copier struct {
 	from, to End
 	progress func(Report)
 	report   Report
+}
+
+func (c *copier) tables(ctx context.Context, tx *meta.Tx, names []string) error {
+	for _, name := range names {
+		if err := c.table(ctx, tx, name); err != nil {
+			return fmt.Errorf("copy %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // table copies the rows of a table, and with those of blobs their objects.
@@ -224,7 +250,7 @@ func (c *copier) sequences(ctx context.Context) error {
 		return nil
 	}
 	return c.to.DB.Update(ctx, func(tx *meta.Tx) error {
-		for _, table := range tables {
+		for _, table := range stored {
 			var column string
 			err := tx.QueryRow(ctx, `SELECT column_name FROM information_schema.columns
 				WHERE table_schema = current_schema() AND table_name = $1 AND is_identity = 'YES'`, table).Scan(&column)

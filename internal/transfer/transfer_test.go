@@ -122,6 +122,12 @@ func content(t *testing.T, l *registry.Local) map[string]string {
 
 func TestCopy(t *testing.T) {
 	from := sqliteEnd(t)
+	if err := from.DB.Update(t.Context(), func(tx *meta.Tx) error {
+		_, err := tx.Exec(t.Context(), `INSERT INTO accounts (id, created_at) VALUES ($1, 1)`, repo.Account)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 	l := local(t, from)
 	if _, err := l.CreateRepository(t.Context(), nil, repo, registry.RepositorySettings{}, map[string]string{"team": "a"}); err != nil {
 		t.Fatal(err)
@@ -148,6 +154,9 @@ func TestCopy(t *testing.T) {
 			}
 			if report.Objects != 5 || report.Bytes != 500_000 {
 				t.Errorf("report %+v, want 5 objects of 500000 bytes", report)
+			}
+			if err := Check(t.Context(), to.DB); err != nil {
+				t.Error(err)
 			}
 			copied := local(t, to)
 			if d := cmp.Diff(want, content(t, copied)); d != "" {
@@ -179,6 +188,12 @@ func TestCopyFindsCorruption(t *testing.T) {
 	_, err := Copy(t.Context(), from, to, nil)
 	if _, ok := errors.AsType[*blob.DigestError](err); !ok {
 		t.Errorf("error %v, want a DigestError", err)
+	}
+	if err := Check(t.Context(), to.DB); !errors.Is(err, ErrUnfinished) {
+		t.Errorf("the target's check: %v, want ErrUnfinished", err)
+	}
+	if err := Check(t.Context(), sqliteEnd(t).DB); err != nil {
+		t.Errorf("an empty database's check: %v", err)
 	}
 }
 
@@ -219,7 +234,7 @@ func TestEveryTable(t *testing.T) {
 		}
 		got = append(got, name)
 	}
-	want := slices.Concat(tables, left)
+	want := slices.Concat(stored, access, left)
 	slices.Sort(want)
 	slices.Sort(got)
 	if d := cmp.Diff(want, got); d != "" {
