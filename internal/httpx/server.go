@@ -72,7 +72,9 @@ func NewServer(h http.Handler, o ServerOptions) *Server {
 		WriteTimeout:   o.Limits.Idle,
 		IdleTimeout:    o.KeepAlive,
 		MaxHeaderBytes: o.MaxHeaderBytes,
-		BaseContext:    func(net.Listener) context.Context { return base },
+		// Else net/http answers OPTIONS * by itself, without an id and a log event.
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return base },
 		// What net/http has to say: handshakes that fail, and its own faults.
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
