@@ -252,6 +252,30 @@ func TestView(t *testing.T) {
 
 // TestConcurrency moves amounts between rows from many goroutines while others look: nothing is lost, and nobody sees a
 // half.
+// TestEmptyBytes: bytes of length 0 and NULL are two things, on their way in and out.
+func TestEmptyBytes(t *testing.T) {
+	metatest.EachDB(t, func(t *testing.T, db *meta.DB) {
+		ctx := t.Context()
+		for _, q := range []string{`CREATE TABLE data (id BIGINT PRIMARY KEY, b BYTEA)`, `INSERT INTO data (id, b) VALUES (1, NULL)`} {
+			if err := exec(ctx, db, q); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := exec(ctx, db, `INSERT INTO data (id, b) VALUES (2, $1)`, []byte{}); err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range map[int]any{1: nil, 2: []byte{}} {
+			var got any
+			if err := db.QueryRow(ctx, `SELECT b FROM data WHERE id = $1`, id).Scan(&got); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("row %d (-want +got):\n%s", id, diff)
+			}
+		}
+	})
+}
+
 func TestConcurrency(t *testing.T) {
 	metatest.EachDB(t, func(t *testing.T, db *meta.DB) {
 		ctx := t.Context()

@@ -171,8 +171,15 @@ type sqliteRows struct {
 	stmt *sqliteStmt
 }
 
+// Next gives bytes of length 0 as such, where the driver gives nil: who writes that somewhere else would write NULL.
 func (r *sqliteRows) Next(dest []driver.Value) error {
-	return r.conn.check(r.Rows.Next(dest))
+	err := r.conn.check(r.Rows.Next(dest))
+	for i, v := range dest {
+		if b, ok := v.([]byte); ok && b == nil {
+			dest[i] = []byte{}
+		}
+	}
+	return err
 }
 
 func (r *sqliteRows) Close() error {

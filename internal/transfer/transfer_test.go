@@ -62,7 +62,7 @@ func push(t *testing.T, l *registry.Local, tag string, seed byte) digest.Digest 
 	t.Helper()
 	ctx := t.Context()
 	var descriptors []string
-	for _, data := range [][]byte{{'{', '}', seed}, bytes.Repeat([]byte{seed}, 100_000)} {
+	for _, data := range [][]byte{{'{', '}', seed}, {}, bytes.Repeat([]byte{seed}, 100_000)} {
 		d := digest.FromBytes(data)
 		id, err := l.StartUpload(ctx, nil, repo)
 		if err == nil {
@@ -74,7 +74,7 @@ func push(t *testing.T, l *registry.Local, tag string, seed byte) digest.Digest 
 		descriptors = append(descriptors, fmt.Sprintf(`{"mediaType":"x","digest":%q,"size":%d}`, d, len(data)))
 	}
 	m, err := l.PutManifest(ctx, nil, repo, registry.ManifestPut{Tags: []string{tag}, MediaType: oci.TypeImage,
-		Data: fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, oci.TypeImage, descriptors[0], descriptors[1])})
+		Data: fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s,%s]}`, oci.TypeImage, descriptors[0], descriptors[1], descriptors[2])})
 	if err != nil {
 		t.Fatal(err)
 	}
