@@ -22,6 +22,12 @@ func (l *Local) DeleteManifest(ctx context.Context, c *iam.Caller, repo Repo, re
 		if r, err = l.repositoryIn(ctx, tx, repo); err != nil {
 			return err
 		}
+		if ref.Tag != "" && tx.Dialect() == meta.PostgreSQL {
+			// Who moves or deletes the tag waits for this, or this for them and then sees what came of it.
+			if _, err := tx.Exec(ctx, `SELECT 1 FROM tags WHERE repository_id = $1 AND name = $2 FOR UPDATE`, r.id, ref.Tag); err != nil {
+				return err
+			}
+		}
 		if m, err = readManifest(ctx, tx, r, ref); err != nil {
 			return err
 		}
@@ -59,12 +65,8 @@ func (l *Local) removeTag(ctx context.Context, tx *meta.Tx, r *repository, m *Ma
 			return false, err
 		}
 	}
-	res, err := tx.Exec(ctx, `DELETE FROM tags WHERE repository_id = $1 AND name = $2 AND manifest_id = $3`, r.id, tag, m.id)
-	if err != nil {
+	if _, err := tx.Exec(ctx, `DELETE FROM tags WHERE repository_id = $1 AND name = $2`, r.id, tag); err != nil {
 		return false, err
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return false, errors.Join(err, errAgain) // another node moved or deleted it
 	}
 	s.refs = append(s.refs, tag)
 	if whole, err = l.lastTag(ctx, tx, m.id, o); whole || err != nil {
