@@ -23,7 +23,7 @@ func openPostgreSQL(ctx context.Context, dsn string, o Options) (*DB, error) {
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "sekisho"
 	}
-	pool := stdlib.OpenDB(*cfg)
+	pool := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(waitForDisk))
 	conns := cmp.Or(o.MaxConns, 24)
 	pool.SetMaxOpenConns(conns)
 	pool.SetMaxIdleConns(conns)
@@ -33,6 +33,13 @@ func openPostgreSQL(ctx context.Context, dsn string, o Options) (*DB, error) {
 		return nil, err
 	}
 	return &DB{dialect: PostgreSQL, pool: pool}, nil
+}
+
+// waitForDisk has commits wait for the disk where the server, the database or the role is set not to: Update promises it.
+// Settings that wait for more, such as for a standby, stay.
+func waitForDisk(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`)
+	return err
 }
 
 func viewPostgreSQL(ctx context.Context, pool *sql.DB, fn func(*Tx) error) error {

@@ -124,3 +124,15 @@ func TestTextOrder(t *testing.T) {
 		}
 	})
 }
+
+// TestPostgreSQLWaitsForDisk: the server of the tests is set not to.
+func TestPostgreSQLWaitsForDisk(t *testing.T) {
+	db := metatest.Open(t, metatest.PostgreSQL(t))
+	var got string
+	if err := db.QueryRow(t.Context(), `SELECT current_setting('synchronous_commit') || ' instead of ' || reset_val FROM pg_settings WHERE name = 'synchronous_commit'`).Scan(&got); err != nil {
+		t.Fatal(err)
+	}
+	if got != "on instead of off" {
+		t.Errorf("synchronous_commit is %s", got)
+	}
+}
