@@ -103,7 +103,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"/var/lib/meta.db", `must be "sqlite:<path>" or "postgres://…"`},
 		{"mysql://u:secret@h/db", `must be "sqlite:<path>" or "postgres://…"`},
 		{"sqlite:", "has no path"},
-		{"sqlite:/no/such/folder/meta.db", "unable to open database file"},
+		{"sqlite:/no/such/folder/meta.db", "no such file or directory"},
 		{"postgres://u:secret@h/db?sslmode=wrong", "sslmode"},
 	} {
 		db, err := meta.Open(t.Context(), tt.dsn, meta.Options{})
