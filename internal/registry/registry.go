@@ -59,12 +59,14 @@ type Registry interface {
 	// StartUpload returns the id of a new upload; nothing is kept until bytes come. Errors: RepositoryUnknown.
 	StartUpload(ctx context.Context, c *iam.Caller, repo Repo) (id string, err error)
 	// AppendUpload adds r to an upload at offset at, or at its end if at is AtEnd, and returns its size. What came
-	// before an error of r stays, to be resumed. Errors: UploadUnknown, RangeInvalid, UploadBusy, TooLarge, Full.
+	// before an error of r stays, to be resumed. Errors: UploadUnknown, RangeInvalid, UploadBusy, TooLarge,
+	// TooManyUploads, Full.
 	AppendUpload(ctx context.Context, c *iam.Caller, repo Repo, id string, at int64, r io.Reader) (size int64, err error)
-	// UploadSize returns how many bytes an upload has. Errors: UploadUnknown.
+	// UploadSize returns how many bytes an upload has: 0 before the first and after its end. Errors: UploadUnknown.
 	UploadSize(ctx context.Context, c *iam.Caller, repo Repo, id string) (int64, error)
-	// CompleteUpload adds the rest, if any, and makes the upload a blob of repo, durable on return. Errors: those of
-	// AppendUpload, and DigestMismatch.
+	// CompleteUpload adds the rest, if any, and makes the upload a blob of repo, durable on return; if the answer was lost
+	// it can be asked for again. If all came with it, nothing is kept after an error. Errors: those of AppendUpload,
+	// RepositoryUnknown, DigestMismatch, LengthMismatch.
 	CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id string, end UploadEnd) (Descriptor, error)
 	// CancelUpload forgets an upload. Errors: UploadUnknown.
 	CancelUpload(ctx context.Context, c *iam.Caller, repo Repo, id string) error
