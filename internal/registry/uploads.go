@@ -3,19 +3,12 @@ package registry
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sekisho/sekisho/internal/blob"
@@ -23,108 +16,6 @@ import (
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/oci"
 )
-
-// uploadIDs makes and checks upload ids: a UUID of version 7, which has the time in it, and a keyed hash over it and the
-// repository. So an upload that never gets bytes costs nothing, however many a client starts, and any node can go on
-// with it.
-type uploadIDs struct {
-	key    []byte
-	expiry time.Duration
-}
-
-const (
-	uuidLen = 36
-	macLen  = 24 // hexadecimal digits
-)
-
-func (u *uploadIDs) make(repo Repo, now time.Time) (string, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return "", fmt.Errorf("make upload id: %w", err)
-	}
-	var ms [8]byte // the age of an id is told by the clock it is checked with: RFC 9562, section 5.7
-	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
-	copy(id[:6], ms[2:])
-	s := id.String()
-	return s + "-" + u.mac(s, repo), nil
-}
-
-func (u *uploadIDs) mac(id string, repo Repo) string {
-	h := hmac.New(sha256.New, u.key)
-	io.WriteString(h, id+"\x00"+repo.Account+"\x00"+repo.Name)
-	return hex.EncodeToString(h.Sum(nil))[:macLen]
-}
-
-// check reports whether id is one of ours, for this repository, and not too old.
-func (u *uploadIDs) check(id string, repo Repo, now time.Time) error {
-	if len(id) != uuidLen+1+macLen || id[uuidLen] != '-' || !hmac.Equal([]byte(id[uuidLen+1:]), []byte(u.mac(id[:uuidLen], repo))) {
-		return errUploadUnknown(id)
-	}
-	parsed, err := uuid.Parse(id[:uuidLen])
-	if err != nil {
-		return errUploadUnknown(id)
-	}
-	sec, nsec := parsed.Time().UnixTime()
-	if now.Sub(time.Unix(sec, nsec)) > u.expiry {
-		return errUploadUnknown(id)
-	}
-	return nil
-}
-
-// uploadCount bounds the unfinished uploads that hold bytes. It counts those that begin and end in this process; others
-// end on another node, or are collected, and so before it refuses one it asks the store how many there are.
-type uploadCount struct {
-	n       atomic.Int64
-	mu      sync.Mutex
-	counted time.Time // when the store was asked; guarded by mu
-}
-
-// countRest is the least time between two questions to the store, which has to list them all.
-const countRest = 10 * time.Second
-
-// begin counts an upload, or says that there are too many.
-func (u *uploadCount) begin(ctx context.Context, l *Local) error {
-	n := u.n.Add(1)
-	if n > l.o.MaxUploads {
-		if err := u.recount(ctx, l); err != nil {
-			u.end()
-			return err
-		}
-		n = u.n.Load()
-	}
-	if n > l.o.MaxUploads {
-		u.end()
-		return errorf(TooManyUploads, "%d uploads are unfinished, which is as many as are allowed; complete or cancel some, or wait until they expire", l.o.MaxUploads)
-	}
-	return nil
-}
-
-// end takes back one begin; it may have been another process's.
-func (u *uploadCount) end() {
-	if u.n.Add(-1) < 0 {
-		u.n.Add(1)
-	}
-}
-
-// recount sets the count to what the store has and the one that asks, unless that was done just now.
-func (u *uploadCount) recount(ctx context.Context, l *Local) error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	now := l.now()
-	if now.Sub(u.counted) < countRest {
-		return nil
-	}
-	n := int64(1)
-	for _, err := range l.store.Uploads(ctx) {
-		if err != nil {
-			return wrap("count uploads", err)
-		}
-		n++
-	}
-	u.counted = now
-	u.n.Store(n)
-	return nil
-}
 
 // StartUpload implements [Registry].
 func (l *Local) StartUpload(ctx context.Context, _ *iam.Caller, repo Repo) (string, error) {
