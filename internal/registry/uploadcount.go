@@ -8,7 +8,8 @@ import (
 )
 
 // uploadCount bounds the unfinished uploads that hold bytes. It counts those that begin and end in this process; others
-// end on another node, or are collected, and so before it refuses one it asks the store how many there are.
+// end on another node, or are collected, and so before it refuses one it asks the store how many there are. Those that
+// begin at that very moment may be missed: the bound can be exceeded by as many requests as are at work at once.
 type uploadCount struct {
 	n       atomic.Int64
 	mu      sync.Mutex

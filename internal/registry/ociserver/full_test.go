@@ -167,3 +167,25 @@ func TestDatabaseFull(t *testing.T) {
 	}
 	in.nothingStaged()
 }
+
+// TestInternalError: of what is the server's own fault clients get a request id and nothing more.
+func TestInternalError(t *testing.T) {
+	fsys := faultfs.New()
+	in, location := scene(t, setup{store: files(t, fsys, "/")})
+	in.push("team/app", large)
+	fsys.SetHook(func(op faultfs.Op) error { return syscall.EIO })
+	for _, c := range []call{
+		{method: "GET", path: "/v2/team/app/blobs/" + sum(large)}, {method: "PATCH", path: location, body: "x"}, {method: "PUT", path: location + "?digest=" + sum(large+"x"), body: large + "x"},
+		{method: "POST", path: "/v2/team/app/blobs/uploads/?digest=" + sum(large+"x"), body: large + "x"},
+	} {
+		a := in.do(c)
+		want := "internal error; the server's log has the reason under request id " + a.header.Get("X-Request-Id")
+		if a.status != 500 || a.code != "UNKNOWN" || a.message != want {
+			t.Errorf("%s %s: %d %s %q, want %q", c.method, c.path, a.status, a.code, a.message, want)
+		}
+	}
+	fsys.SetHook(nil)
+	stillReads(in)
+	in.expect(call{method: "PUT", path: location + "?digest=" + sum(large+"x"), body: large + "x"}, done(sum(large+"x")))
+	in.nothingStaged()
+}

@@ -185,27 +185,22 @@ var brokenBodies = []struct {
 // TestBodyCutShort: a body shorter than its stated length is told so, if the client still listens, and leaves nothing
 // but what a PATCH is resumed with.
 func TestBodyCutShort(t *testing.T) {
+	in, _ := scene(t, setup{})
 	for _, tc := range brokenBodies {
-		t.Run(tc.name, func(t *testing.T) {
-			in, location := scene(t, setup{})
-			r := in.before()
-			c := in.dial().send(tc.line(location), fmt.Sprintf("%s\r\nContent-Length: %d", strings.TrimSpace("X: y\r\n"+tc.head), tc.length), tc.body)
-			_ = c.CloseWrite()
-			method, _, _ := strings.Cut(tc.line(""), " ")
-			c.wants(method, 400, "SIZE_INVALID")
-			_ = c.Close()
-			in.after(r, tc.stays...)
-		})
-		t.Run(tc.name+", chunked", func(t *testing.T) {
-			in, location := scene(t, setup{})
-			r := in.before()
-			c := in.dial().send(tc.line(location), strings.TrimSpace("Transfer-Encoding: chunked\r\n"+tc.head), fmt.Sprintf("%x\r\n%s", tc.length, tc.body))
-			_ = c.CloseWrite()
-			method, _, _ := strings.Cut(tc.line(""), " ")
-			c.wants(method, 400, "SIZE_INVALID")
-			_ = c.Close()
-			in.after(r, tc.stays...)
-		})
+		for head, frame := range map[string]string{fmt.Sprintf("Content-Length: %d", tc.length): "", "Transfer-Encoding: chunked": fmt.Sprintf("%x\r\n", tc.length)} {
+			t.Run(tc.name+", "+head, func(t *testing.T) {
+				in := in.with(t)
+				r := in.before()
+				location := startUpload(in)
+				c := in.dial().send(tc.line(location), strings.TrimSpace(head+"\r\n"+tc.head), frame+tc.body)
+				_ = c.CloseWrite()
+				method, _, _ := strings.Cut(tc.line(""), " ")
+				c.wants(method, 400, "SIZE_INVALID")
+				_ = c.Close()
+				in.after(r, tc.stays...)
+				in.expect(call{method: "DELETE", path: location}, want{status: 204})
+			})
+		}
 	}
 }
 
@@ -215,7 +210,7 @@ func TestBodyStalls(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			in, location := scene(t, setup{limits: httpx.Limits{Idle: 1200 * time.Millisecond}})
-			c := in.dial().send(tc.line(location), fmt.Sprintf("%s\r\nContent-Length: %d", strings.TrimSpace("X: y\r\n"+tc.head), tc.length), tc.body)
+			c := in.dial().send(tc.line(location), strings.TrimSpace(fmt.Sprintf("Content-Length: %d\r\n%s", tc.length, tc.head)), tc.body)
 			method, _, _ := strings.Cut(tc.line(""), " ")
 			c.wants(method, 408, "SIZE_INVALID")
 			if _, err := c.r.ReadByte(); err != io.EOF {
@@ -231,12 +226,14 @@ func TestBodyStalls(t *testing.T) {
 
 // TestBodyDrops: the same for a client whose connection breaks.
 func TestBodyDrops(t *testing.T) {
+	in, _ := scene(t, setup{})
 	for _, tc := range brokenBodies {
 		t.Run(tc.name, func(t *testing.T) {
-			in, location := scene(t, setup{})
+			in := in.with(t)
 			r := in.before()
+			location := startUpload(in)
 			for i := range 6 {
-				c := in.dial().send(tc.line(location), fmt.Sprintf("%s\r\nContent-Length: %d", strings.TrimSpace("X: y\r\n"+tc.head), tc.length), tc.body)
+				c := in.dial().send(tc.line(location), strings.TrimSpace(fmt.Sprintf("Content-Length: %d\r\n%s", tc.length, tc.head)), tc.body)
 				if len(tc.stays) > 0 { // of a second one nothing would be taken
 					_ = c.Close()
 					break
@@ -248,8 +245,35 @@ func TestBodyDrops(t *testing.T) {
 				}
 			}
 			in.after(r, tc.stays...)
+			in.expect(call{method: "DELETE", path: location}, want{status: 204})
 		})
 	}
+}
+
+// TestBusy: while one request writes to an upload another is told to wait, and spoils nothing.
+func TestBusy(t *testing.T) {
+	in, location := scene(t, setup{})
+	r := in.before()
+	data := content(9, 300_000)
+	c := in.dial().send("PATCH "+location, "Content-Length: 300000", data[:200_000])
+	eventually(t, func() error {
+		if n := in.staged(); len(n) != 1 || n[0] == 0 {
+			return fmt.Errorf("the upload has %d bytes", n)
+		}
+		return nil
+	})
+	busy := want{status: 409, code: "BLOB_UPLOAD_INVALID", says: "another request is writing"}
+	in.expect(call{method: "PATCH", path: location, body: data}, busy)
+	in.expect(call{method: "PUT", path: location + "?digest=" + sum(data), body: data}, busy)
+	in.expect(call{method: "DELETE", path: location}, busy)
+	in.expect(call{method: "GET", path: location}, want{status: 204}) // what is durable by now
+	if _, err := io.WriteString(c, data[200_000:]); err != nil {
+		t.Fatal(err)
+	}
+	c.wants("PATCH", 202, "")
+	_ = c.Close()
+	in.expect(call{method: "PUT", path: location + "?digest=" + sum(data)}, done(sum(data)))
+	in.after(r)
 }
 
 // TestResume: a stream that broke is gone on with from where its status says.
