@@ -10,13 +10,15 @@ SEKISHO_TEST_TOOLS ?= $(CURDIR)/.cache/tools
 export SEKISHO_TEST_TOOLS
 export PATH := $(SEKISHO_TEST_TOOLS):$(PATH)
 
-.PHONY: check test race e2e fuzz bench soak vuln build generate clean
+.PHONY: lint check test race e2e fuzz bench soak vuln build generate clean
 
-check: ## formatting, vet, staticcheck, the direction of dependencies, short tests
+lint: ## formatting, vet, staticcheck, the direction of dependencies
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -count=1 .
+
+check: lint ## what to run before a commit: lint and short tests
 	$(GO) test -short ./...
 
 test: ## everything, with the real clients and databases that are here; what is not is skipped aloud

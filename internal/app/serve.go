@@ -193,25 +193,3 @@ func (in *Instance) addresses() ecr.Addresses {
 	}
 	return a
 }
-
-// health answers /healthz, which is fine while the process answers, and /readyz, which asks the database and the store.
-func (in *Instance) health() httpx.Handler {
-	return func(w *httpx.Response, r *http.Request) error {
-		w.Event.Operation = "Health"
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			return &httpx.Error{Status: http.StatusMethodNotAllowed, Message: "use GET"}
-		}
-		if r.URL.Path == "/readyz" {
-			var one int
-			if err := in.DB.QueryRow(r.Context(), `SELECT 1`).Scan(&one); err != nil {
-				return &httpx.Error{Status: http.StatusServiceUnavailable, Message: "the metadata database can't be read", Err: err}
-			}
-			if err := in.Blobs.Check(r.Context()); err != nil {
-				return &httpx.Error{Status: http.StatusServiceUnavailable, Message: "the blob store can't be written and read", Err: err}
-			}
-		}
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, err := w.WriteString("ok\n")
-		return err
-	}
-}

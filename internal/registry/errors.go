@@ -30,6 +30,7 @@ const (
 	TooLarge
 	Referenced // something else needs what was to be deleted
 	Full       // the disk is
+	Busy       // others change the same thing all the time
 	SettingInvalid
 	TooManyTags // on a resource
 	TooManyUploads
@@ -130,6 +131,12 @@ func errUploadUnknown(id string) error { // id is whatever the client wrote
 func errRange(at, size int64) error {
 	e := errorf(RangeInvalid, "The chunk starts at byte %d but the upload has %d bytes; send the chunk that starts there", at, size)
 	e.Offset = size
+	return e
+}
+
+func errBusy(err error) error {
+	e := errorf(Busy, "The registry could not do this because too many others change the same thing; nothing was changed, try again")
+	e.cause = err
 	return e
 }
 

@@ -185,8 +185,11 @@ func (l *Local) update(ctx context.Context, what string, fn func(*meta.Tx) error
 			break
 		}
 	}
-	if meta.IsFull(err) {
+	switch {
+	case meta.IsFull(err):
 		return errFull(err)
+	case meta.IsBusy(err), errors.Is(err, errAgain):
+		return errBusy(err)
 	}
 	return wrap(what, err)
 }

@@ -266,6 +266,11 @@ func (l *Local) keepObject(ctx context.Context, repo Repo, want digest.Digest, o
 		if errors.Is(err, sql.ErrNoRows) {
 			return errAgain // it was there a statement ago, and collection on another node took it
 		}
+		if err == nil && location != object.Key {
+			// Collection deletes it, not we: fsck may have found out meanwhile that the older one is damaged, and named this one.
+			_, err = tx.Exec(ctx, `INSERT INTO garbage (location, size, delete_at) VALUES ($1, $2, $3) ON CONFLICT (location) DO NOTHING`,
+				object.Key, object.Size, l.now().UnixMicro())
+		}
 		if err != nil {
 			return err
 		}
@@ -275,11 +280,6 @@ func (l *Local) keepObject(ctx context.Context, repo Repo, want digest.Digest, o
 		// A commit whose answer was lost, with the connection or because the client went away, may have been done: a
 		// row may name the object. Collection finds out.
 		return d, err
-	}
-	if location != object.Key {
-		if err := l.store.Delete(context.WithoutCancel(ctx), object.Key); err != nil {
-			l.log.Warn("bytes that nothing names are left for collection", "location", object.Key, "err", err)
-		}
 	}
 	return d, nil
 }

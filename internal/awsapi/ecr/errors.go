@@ -69,6 +69,9 @@ var kinds = map[registry.Kind]func(*registry.Error, *string) smithy.APIError{
 	registry.SettingInvalid: func(_ *registry.Error, m *string) smithy.APIError {
 		return &types.InvalidParameterException{Message: m}
 	},
+	registry.Busy: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ServerException{Message: m}
+	},
 	registry.Full: func(_ *registry.Error, m *string) smithy.APIError {
 		return &types.ServerException{Message: m}
 	},

@@ -182,7 +182,10 @@ func digestMismatch(t *testing.T, s *suite) {
 		}
 	}
 	s.wantNoUploads(t)
-	s.wantNoObjects(t)
+	// Of the largest, by SHA-512, the object itself may be what told the digest: it is for collection then.
+	if objects := all(t, s.Objects(t.Context())); len(objects) > 1 || len(objects) == 1 && objects[0].Size != 6<<20 {
+		t.Errorf("objects are left: %v", objects)
+	}
 }
 
 func sha512(t *testing.T, s *suite) {

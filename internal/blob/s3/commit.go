@@ -55,9 +55,9 @@ func (s *Store) commit(ctx context.Context, id string, want digest.Digest) (blob
 	}
 	if unread {
 		if err := s.reread(ctx, o.Key, h, want); err != nil {
-			return blob.Object{}, s.refuse(ctx, err, func() error {
-				return errors.Join(s.remove(ctx, s.objectName(o.Key)), s.remove(ctx, s.stateName(id)))
-			})
+			// The object stays, for collection: another node may have committed the same upload, with the right digest, and
+			// told its key.
+			return blob.Object{}, s.refuse(ctx, err, func() error { return s.remove(ctx, s.stateName(id)) })
 		}
 	}
 	// Only now, and if this succeeds, the key is told: a Commit that is repeated because this fails returns the same key,

@@ -39,6 +39,7 @@ var codes = map[registry.Kind]codeStatus{
 	registry.Referenced:        {"UNSUPPORTED", http.StatusConflict},
 	registry.TooManyUploads:    {"TOOMANYREQUESTS", http.StatusTooManyRequests},
 	registry.Full:              {"UNAVAILABLE", http.StatusInsufficientStorage},
+	registry.Busy:              {"UNAVAILABLE", http.StatusServiceUnavailable},
 }
 
 // answer is an error as the client sees it.
