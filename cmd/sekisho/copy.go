@@ -23,7 +23,7 @@ func newBackup(c *cli) *cobra.Command {
 yet: metadata, layers, keys. Every layer is hashed on its way. The folder is an
 instance itself: serve it with --data, or restore from it. Keep it safe, it holds
 the secrets.`,
-		Args: cobra.ExactArgs(1),
+		Args: usageOf(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := c.open(cmd.Context())
 			if err != nil {
@@ -45,7 +45,7 @@ func newRestore(c *cli) *cobra.Command {
 		Long: `Copy a backup into the configured instance, which must be empty: a data folder that
 is not there yet, or an empty database and bucket. It may be of another kind than
 the instance that was backed up.`,
-		Args: cobra.ExactArgs(1),
+		Args: usageOf(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			loaded, err := c.config()
 			if err != nil {

@@ -107,7 +107,7 @@ func (c *cli) fsck(cmd *cobra.Command, o registry.FsckOptions) error {
 		err = errors.Join(err, errors.New("there were too many problems to look for all lost layers at once; run it again after the repair"))
 	}
 	if r.Harmful > 0 {
-		err = errors.Join(err, fmt.Errorf("%d problems are left", r.Harmful))
+		err = errors.Join(err, fmt.Errorf("problems left: %d", r.Harmful))
 	}
 	return err
 }

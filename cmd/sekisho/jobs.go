@@ -29,7 +29,7 @@ func newJobs(c *cli) *cobra.Command {
 	change := func(use, short, long, done string, do func(*job.Queue, context.Context, int64) error) *cobra.Command {
 		return &cobra.Command{
 			Use: use, Short: short, Long: long,
-			Args: cobra.MinimumNArgs(1),
+			Args: usageOf(cobra.MinimumNArgs(1)),
 			RunE: func(cmd *cobra.Command, args []string) error { return c.changeJobs(cmd, args, done, do) },
 		}
 	}

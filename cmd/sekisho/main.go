@@ -80,6 +80,16 @@ func usage(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
+// usageOf is check with an answer that shows what the command takes.
+func usageOf(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if check(cmd, args) != nil {
+			return usage("usage: %s; see %s --help", cmd.UseLine(), cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
 // cli is what the commands share.
 type cli struct {
 	env     []string
@@ -136,7 +146,7 @@ func (c *cli) open(ctx context.Context) (*app.Instance, error) {
 func newRoot(c *cli) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "sekisho",
-		Short:         "A container registry that lets only checked images through",
+		Short:         "A private container registry that speaks Amazon ECR's language",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {

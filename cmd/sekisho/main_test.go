@@ -128,7 +128,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"config"}, 0, ""},
 		{[]string{"config", "chek"}, 2, `unknown command "chek"; see sekisho config --help`},
 		{[]string{"version", "-o", "xml"}, 2, `"xml" is none of table, json, yaml`},
-		{[]string{"settings", "set"}, 2, "requires at least 1 arg"},
+		{[]string{"settings", "set"}, 2, "usage: sekisho settings set NAME=VALUE..."},
 		{[]string{"settings", "set", "x"}, 2, `"x" is not of the form NAME=VALUE`},
 		{[]string{"settings", "set", "x=1"}, 2, `there is no setting "x"`},
 		{[]string{"settings", "set", "create-on-push=yes"}, 2, `create-on-push: "yes" is neither true nor false`},

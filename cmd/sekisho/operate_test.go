@@ -196,7 +196,7 @@ func TestFsck(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := sekisho(t, in.env, "", "fsck", "-o", "json")
-	r.want(t, 1, "1 problems are left")
+	r.want(t, 1, "problems left: 1")
 	var out checked
 	if err := json.Unmarshal([]byte(r.stdout), &out); err != nil || len(out.Problems) != 1 || out.Problems[0].Kind != registry.ProblemBlobCorrupt || out.Problems[0].Digest != digest {
 		t.Errorf("%v: %s", err, r.stdout)
@@ -205,7 +205,7 @@ func TestFsck(t *testing.T) {
 	sekisho(t, in.env, "", "fsck", "--forget").want(t, 2, "--forget goes with --repair")
 	in.stop(t)
 	r = sekisho(t, in.env, "", "fsck", "--repair", "--forget")
-	r.want(t, 1, "1 problems are left") // until it is pushed again
+	r.want(t, 1, "problems left: 1") // until it is pushed again
 	if !strings.Contains(r.stdout, "forgotten") {
 		t.Error(r.stdout)
 	}

@@ -73,7 +73,7 @@ func newSettings(c *cli) *cobra.Command {
 		Short:   "Change settings of an account's registry",
 		Long:    "Change settings of an account's registry. They hold at once, without a restart.\n" + list.String(),
 		Example: "  sekisho settings set create-on-push=true",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    usageOf(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.settings(cmd, account, args)
 		},
