@@ -190,6 +190,9 @@ func (in *Instance) masterKey(mode Mode) ([]byte, error) {
 		}
 		return key, writeFile(in.path(masterKeyFile), []byte(hex.EncodeToString(key)+"\n"))
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read master key: %w; name the folder of an instance, or the key with master_key_file", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read master key: %w", err)
 	}
