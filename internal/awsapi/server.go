@@ -94,11 +94,11 @@ func (s *Server) serveJSON(w *httpx.Response, r *http.Request) (*Service, error)
 	prefix, name, _ := strings.Cut(target, ".")
 	svc := s.targets[prefix]
 	if svc == nil || r.Method != http.MethodPost {
-		return s.unsigned, &unknownOperation{"No service here has the operation that the X-Amz-Target header names."}
+		return s.unsigned, &unknownOperation{fmt.Sprintf("No service here has the operation %.100q, which the X-Amz-Target header names.", target)}
 	}
 	op := svc.ops[name]
 	if op == nil {
-		return svc, &unknownOperation{"The operation that the X-Amz-Target header names is not supported."}
+		return svc, &unknownOperation{fmt.Sprintf("The operation %.100q, which the X-Amz-Target header names, is not supported.", name)}
 	}
 	caller, body, err := s.authenticate(w, r, op.maxBody, svc)
 	if err != nil {
