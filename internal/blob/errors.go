@@ -33,5 +33,5 @@ type DigestError struct {
 }
 
 func (e *DigestError) Error() string {
-	return fmt.Sprintf("digest of the upload is %s, not %s", e.Got, e.Want)
+	return fmt.Sprintf("digest is %s, not %s", e.Got, e.Want)
 }
