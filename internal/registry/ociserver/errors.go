@@ -110,7 +110,7 @@ func explain(err error, requestID string) (int, answer) {
 		return http.StatusUnauthorized, answer{Code: "UNAUTHORIZED", Message: "the credentials are not valid: the access key or token is wrong, or no longer in use"}
 	case errors.Is(err, iam.ErrThrottled):
 		return http.StatusTooManyRequests, answer{Code: "TOOMANYREQUESTS", Message: err.Error()}
-	case errors.Is(err, errNoCredential):
+	case errors.Is(err, errNoCredential), errors.Is(err, errBadLink):
 		return http.StatusUnauthorized, answer{Code: "UNAUTHORIZED", Message: err.Error()}
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled):
 		return http.StatusBadRequest, answer{Code: "BLOB_UPLOAD_INVALID", Message: "the request ended before its body was whole; what arrived is kept for a chunked upload to go on"}

@@ -57,24 +57,27 @@ func (l *Links) signature(fields ...string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// principal returns who a signed request acts as. Errors: errNoCredential if it isn't one, was changed, is too late, or
-// its access key is not in use any more.
+// principal returns who a signed request acts as. Errors: errNoCredential if it isn't one; errBadLink if it was changed,
+// is too late, or its access key is not in use any more.
 func (l *Links) principal(r *http.Request, from netip.Addr) (*iam.Principal, error) {
 	if r.URL.RawQuery == "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return nil, errNoCredential
 	}
 	q := r.URL.Query()
+	if !q.Has(linkSignature) {
+		return nil, errNoCredential
+	}
 	key, expires := q.Get(linkKey), q.Get(linkExpires)
 	if !hmac.Equal([]byte(q.Get(linkSignature)), []byte(l.signature(r.URL.Path, key, expires))) {
-		return nil, errNoCredential
+		return nil, errBadLink
 	}
 	until, err := strconv.ParseInt(expires, 10, 64)
 	if err != nil || l.Now().Unix() >= until {
-		return nil, errNoCredential
+		return nil, errBadLink
 	}
 	_, principal, err := l.Keys.Secret(r.Context(), key, from)
 	if errors.Is(err, iam.ErrUnknownKey) {
-		return nil, errNoCredential
+		return nil, errBadLink
 	}
 	return principal, err
 }

@@ -206,4 +206,6 @@ type methodError struct{ allow string }
 
 func (e *methodError) Error() string { return "this method is not supported here, use " + e.allow }
 
+var errBadLink = errors.New("the signed link is not valid: it was changed or has expired, or its access key is no longer in use; ask for a new one")
+
 var errNoCredential = errors.New("no credential was sent; log in with an access key and its secret, or with AWS and a token of aws ecr get-login-password")
