@@ -101,7 +101,7 @@ func storeError(id string, at int64, err error) error {
 }
 
 func errDigest(got, want digest.Digest) error {
-	return errorf(DigestMismatch, "the digest of the bytes that arrived is %s, not %s; nothing was stored", got, want)
+	return errorf(DigestMismatch, "the digest of the bytes that arrived is %s, not %s; nothing was stored, send all the bytes again", got, want)
 }
 
 // UploadSize implements [Registry].
