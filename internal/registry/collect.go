@@ -215,13 +215,17 @@ func (c *Collector) run(ctx context.Context, steps []step) (*CollectReport, erro
 func (c *Collector) before(d time.Duration) int64 { return c.l.now().Add(-d).UnixMicro() }
 
 const (
-	// txTime is how long a transaction should take: the one writer of SQLite does nothing else meanwhile.
-	txTime     = 2 * time.Millisecond
-	minBatch   = 1
-	firstBatch = 16
-	maxBatch   = 1024
-	// pageRows is how many rows are read at once to find candidates.
-	pageRows = 512
+	// txTime is how long a transaction should take: the one writer of SQLite does nothing else meanwhile. On PostgreSQL it
+	// holds up nobody, and is mostly waiting for the network.
+	txTime           = time.Millisecond
+	txTimePostgreSQL = 20 * time.Millisecond
+	minBatch         = 1
+	firstBatch       = 16
+	maxBatch         = 1024
+	// pageRows is how many rows are read at once to find candidates. As a constant of the statement it tells PostgreSQL
+	// how few they are.
+	pageRows  = 256
+	pageLimit = `256`
 )
 
 // update runs a transaction over at most c.batch rows, and rests. A foreign key that fails, again and again, means that others
@@ -237,10 +241,14 @@ func (c *Collector) update(ctx context.Context, what string, fn func(*meta.Tx) e
 		c.log.Debug("collection was overtaken and leaves something for later", "step", what, "err", err)
 		return false, c.rest(ctx, took)
 	}
+	want := txTime
+	if c.l.db.Dialect() == meta.PostgreSQL {
+		want = txTimePostgreSQL
+	}
 	switch {
-	case took > txTime:
+	case took > want:
 		c.batch = max(c.batch/2, minBatch)
-	case took < txTime/2:
+	case took < want/2:
 		c.batch = min(c.batch*2, maxBatch)
 	}
 	if err != nil {
@@ -276,12 +284,12 @@ func scanRows[K any](rows *sql.Rows, err error) ([]row[K], error) {
 	return all, rows.Err()
 }
 
-// sweep goes over a table in the order of its key. page returns the rows that come after a key, at most so many; take is
+// sweep goes over a table in the order of its key. page returns the rows that come after a key, at most pageRows; take is
 // called with runs of rows that begin and end with a candidate, at most c.batch of them.
-func sweep[K any](ctx context.Context, c *Collector, first K, page func(after K, limit int) ([]row[K], error), take func([]row[K]) error) error {
+func sweep[K any](ctx context.Context, c *Collector, first K, page func(after K) ([]row[K], error), take func([]row[K]) error) error {
 	for after := first; ; {
 		begin := time.Now()
-		rows, err := page(after, pageRows)
+		rows, err := page(after)
 		if err != nil {
 			return err
 		}

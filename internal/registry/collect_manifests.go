@@ -23,7 +23,7 @@ const (
 	// pageManifests is a page of manifests that nothing names, those first that have been so the longest.
 	pageManifests = `SELECT m.untagged_at, m.id, m.digest, m.size, r.account, r.name, ` + manifestIdle + `
 		FROM (SELECT untagged_at, id, repository_id, digest, size, pulled_at, subject FROM manifests
-			WHERE untagged_at > 0 AND untagged_at < $1 AND (untagged_at, id) > ($3, $4) ORDER BY untagged_at, id LIMIT $5) m
+			WHERE untagged_at > 0 AND untagged_at < $1 AND (untagged_at, id) > ($3, $4) ORDER BY untagged_at, id LIMIT ` + pageLimit + `) m
 		JOIN repositories r ON r.id = m.repository_id ORDER BY m.untagged_at, m.id`
 	lockManifest       = `SELECT 1 FROM manifests WHERE id = $1 FOR UPDATE SKIP LOCKED`
 	selectIdleManifest = `SELECT m.repository_id, r.name, m.digest, m.subject, m.size FROM manifests m JOIN repositories r ON r.id = m.repository_id
@@ -97,14 +97,14 @@ func (a *untaggedAges) latest(now time.Time) int64 {
 // neither notes that it has none left.
 const (
 	unnoted       = `m.untagged_at = 0 AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id) AND NOT EXISTS (SELECT 1 FROM manifest_children c WHERE c.child_id = m.id)`
-	pageUnnoted   = `SELECT m.id, ` + unnoted + ` FROM (SELECT id, untagged_at FROM manifests WHERE id > $1 ORDER BY id LIMIT $2) m ORDER BY m.id`
+	pageUnnoted   = `SELECT m.id, ` + unnoted + ` FROM (SELECT id, untagged_at FROM manifests WHERE id > $1 ORDER BY id LIMIT ` + pageLimit + `) m ORDER BY m.id`
 	updateUnnoted = `UPDATE manifests AS m SET untagged_at = $1 WHERE m.id >= $2 AND m.id <= $3 AND ` + unnoted
 )
 
 // note begins the time of manifests that nothing names and of which that was not noted.
 func (c *Collector) note(ctx context.Context) error {
-	return sweep(ctx, c, 0, func(after int64, limit int) ([]row[int64], error) {
-		return scanRows[int64](c.l.db.Query(ctx, pageUnnoted, after, limit))
+	return sweep(ctx, c, 0, func(after int64) ([]row[int64], error) {
+		return scanRows[int64](c.l.db.Query(ctx, pageUnnoted, after))
 	}, func(rows []row[int64]) error {
 		_, err := c.update(ctx, "note untagged manifests", func(tx *meta.Tx) error {
 			_, err := tx.Exec(ctx, updateUnnoted, c.l.now().UnixMicro(), rows[0].key, rows[len(rows)-1].key)
@@ -164,8 +164,8 @@ func (c *Collector) sweepManifests(ctx context.Context, a *untaggedAges, take fu
 	now := c.l.now()
 	before := func(account string) int64 { return a.before(account, now) }
 	latest := a.latest(now)
-	page := func(after idleManifest, limit int) ([]row[idleManifest], error) {
-		rows, err := c.l.db.Query(ctx, pageManifests, latest, c.before(c.l.o.Grace), after.untaggedAt, after.id, limit)
+	page := func(after idleManifest) ([]row[idleManifest], error) {
+		rows, err := c.l.db.Query(ctx, pageManifests, latest, c.before(c.l.o.Grace), after.untaggedAt, after.id)
 		if err != nil {
 			return nil, err
 		}

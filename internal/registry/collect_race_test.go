@@ -92,7 +92,7 @@ func TestForeignKeyStopsDeletion(t *testing.T) {
 	}, func() {
 		go func() {
 			deleted <- f.db.Update(t.Context(), func(tx *meta.Tx) error { // as SQLite does, where nobody else has locks
-				_, err := tx.Exec(t.Context(), deleteLinks, f.clock.now().UnixMicro(), 0, 0, r.id, id)
+				_, err := tx.Exec(t.Context(), deleteLinks, f.clock.now().UnixMicro(), 0, 0, r.id, id) // without SKIP LOCKED
 				return err
 			})
 		}()

@@ -29,7 +29,7 @@ func (c *Collector) repositories(ctx context.Context, r *CollectReport) error {
 }
 
 func (c *Collector) purge(ctx context.Context, id int64, r *CollectReport) error {
-	err := c.purgeBy(ctx, id, `SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3`,
+	err := c.purgeBy(ctx, id, `SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT `+pageLimit,
 		`DELETE FROM tags WHERE repository_id = $1 AND name >= $2 AND name <= $3 RETURNING 0`, nil)
 	if err != nil {
 		return err
@@ -37,15 +37,15 @@ func (c *Collector) purge(ctx context.Context, id int64, r *CollectReport) error
 	// Each pass takes what no index of the repository names any more: as many passes as indexes are nested.
 	for taken := int64(-1); taken != r.Manifests.Count; {
 		taken = r.Manifests.Count
-		err := c.purgeBy(ctx, id, `SELECT digest FROM manifests WHERE repository_id = $1 AND digest > $2 ORDER BY digest LIMIT $3`,
+		err := c.purgeBy(ctx, id, `SELECT digest FROM manifests WHERE repository_id = $1 AND digest > $2 ORDER BY digest LIMIT `+pageLimit,
 			`DELETE FROM manifests WHERE repository_id = $1 AND digest >= $2 AND digest <= $3
 				AND NOT EXISTS (SELECT 1 FROM manifest_children WHERE child_id = manifests.id) RETURNING size`, &r.Manifests)
 		if err != nil {
 			return err
 		}
 	}
-	err = sweep(ctx, c, 0, func(after int64, limit int) ([]row[int64], error) {
-		return scanKeys[int64](c.l.db.Query(ctx, `SELECT blob_id FROM repository_blobs WHERE repository_id = $1 AND blob_id > $2 ORDER BY blob_id LIMIT $3`, id, after, limit))
+	err = sweep(ctx, c, 0, func(after int64) ([]row[int64], error) {
+		return scanKeys[int64](c.l.db.Query(ctx, `SELECT blob_id FROM repository_blobs WHERE repository_id = $1 AND blob_id > $2 ORDER BY blob_id LIMIT `+pageLimit, id, after))
 	}, func(rows []row[int64]) error {
 		return c.delete(ctx, "purge repository", &r.Links, `DELETE FROM repository_blobs WHERE repository_id = $1 AND blob_id >= $2 AND blob_id <= $3 RETURNING 0`,
 			id, rows[0].key, rows[len(rows)-1].key)
@@ -58,8 +58,8 @@ func (c *Collector) purge(ctx context.Context, id int64, r *CollectReport) error
 
 // purgeBy deletes rows of a repository by a key of text: page selects it, remove deletes a range.
 func (c *Collector) purgeBy(ctx context.Context, id int64, page, remove string, t *Tally) error {
-	return sweep(ctx, c, "", func(after string, limit int) ([]row[string], error) {
-		return scanKeys[string](c.l.db.Query(ctx, page, id, after, limit))
+	return sweep(ctx, c, "", func(after string) ([]row[string], error) {
+		return scanKeys[string](c.l.db.Query(ctx, page, id, after))
 	}, func(rows []row[string]) error {
 		return c.delete(ctx, "purge repository", t, remove, id, rows[0].key, rows[len(rows)-1].key)
 	})

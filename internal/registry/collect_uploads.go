@@ -45,8 +45,8 @@ func (c *Collector) sweepUploads(ctx context.Context, take func(blob.Upload) err
 // endedUploads forgets cancelled uploads whose ids would be too old by now. The hour is for clocks of other nodes.
 func (c *Collector) endedUploads(ctx context.Context, _ *CollectReport) error {
 	before := c.before(c.l.o.UploadExpiry + time.Hour)
-	return sweep(ctx, c, "", func(after string, limit int) ([]row[string], error) {
-		return scanRows[string](c.l.db.Query(ctx, `SELECT id, ended_at < $1 FROM ended_uploads WHERE id > $2 ORDER BY id LIMIT $3`, before, after, limit))
+	return sweep(ctx, c, "", func(after string) ([]row[string], error) {
+		return scanRows[string](c.l.db.Query(ctx, `SELECT id, ended_at < $1 FROM ended_uploads WHERE id > $2 ORDER BY id LIMIT `+pageLimit, before, after))
 	}, func(rows []row[string]) error {
 		return c.delete(ctx, "forget ended uploads", nil, `DELETE FROM ended_uploads WHERE id >= $2 AND id <= $3 AND ended_at < $1 RETURNING 0`,
 			before, rows[0].key, rows[len(rows)-1].key)
