@@ -28,7 +28,8 @@ func (w *world) promise() promise { return promise{w.now(), w.seq.Add(1)} }
 func (w *world) holds(p promise, repo Repo, d digest.Digest) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return p.seq > 0 && w.voids[repo][d] < p.seq && w.now().Before(p.at.Add(modelGrace/2-w.slack))
+	v := w.voids[voidKey{repo, d}]
+	return p.seq > 0 && v.running == 0 && v.last < p.seq && w.now().Before(p.at.Add(modelGrace/2-w.slack))
 }
 
 // modelImage is an image, index or referrer of one client.

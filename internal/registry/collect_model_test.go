@@ -76,7 +76,18 @@ type world struct {
 	stats  [nStats]atomic.Int64
 
 	mu    sync.Mutex
-	voids map[Repo]map[digest.Digest]int64 // when DeleteBlob last ended, by seq; while it runs the largest number
+	voids map[voidKey]void
+}
+
+type voidKey struct {
+	repo   Repo
+	digest digest.Digest
+}
+
+// void says when a blob was deleted by a client.
+type void struct {
+	running int   // calls that are under way
+	last    int64 // when one last ended, by seq
 }
 
 const (
@@ -85,11 +96,12 @@ const (
 	statExpired
 	statRead
 	statCollected
+	statTaken
 	nStats
 )
 
 func newWorld(t *testing.T, db *meta.DB, now func() time.Time, seed uint64, blobs int) *world {
-	w := &world{t: t, db: db, now: now, voids: map[Repo]map[digest.Digest]int64{}}
+	w := &world{t: t, db: db, now: now, voids: map[voidKey]void{}}
 	for i := range blobs {
 		size := 10 + i%40
 		if i%2 == 1 {
@@ -139,19 +151,17 @@ func (w *world) fail(format string, args ...any) {
 
 // void forgets the promises of a blob: somebody deletes it.
 func (w *world) void(repo Repo, d digest.Digest, do func() error) error {
-	set := func(n int64) {
+	change := func(running int) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.voids[repo] == nil {
-			w.voids[repo] = map[digest.Digest]int64{}
-		}
-		w.voids[repo][d] = max(n, w.voids[repo][d])
+		v := w.voids[voidKey{repo, d}]
+		v.running += running
+		v.last = w.seq.Add(1)
+		w.voids[voidKey{repo, d}] = v
 	}
-	n := w.seq.Add(1)
-	set(n)
-	err := do()
-	set(w.seq.Add(1))
-	return err
+	change(1)
+	defer change(-1)
+	return do()
 }
 
 // steppingStore lets others go first at each use of the store, and checks what is deleted.
@@ -311,9 +321,17 @@ func (w *world) settle(pass func(time.Duration)) {
 	}
 }
 
+func (w *world) collect(ctx context.Context, c *Collector) {
+	r, err := c.Run(ctx)
+	if err != nil {
+		w.fail("collect: %v", err)
+	}
+	w.stats[statTaken].Add(r.Repositories.Count + r.Manifests.Count + r.Links.Count + r.Blobs.Count + r.Objects.Count)
+}
+
 func (w *world) report(what string, n int64) {
-	w.t.Logf("%s: %d %s, %d pushes, %d on a promise, %d blobs missing after one, %d blobs read, %d manifests found collected", w.name, n, what,
-		w.stats[statPushed].Load(), w.stats[statPromised].Load(), w.stats[statExpired].Load(), w.stats[statRead].Load(), w.stats[statCollected].Load())
+	w.t.Logf("%s: %d %s, %d pushes, %d on a promise, %d blobs missing after one, %d blobs read, %d manifests found collected, %d things collected", w.name, n, what,
+		w.stats[statPushed].Load(), w.stats[statPromised].Load(), w.stats[statExpired].Load(), w.stats[statRead].Load(), w.stats[statCollected].Load(), w.stats[statTaken].Load())
 }
 
 func TestCollectSteps(t *testing.T) {
@@ -397,9 +415,7 @@ func runSteps(t *testing.T, db *meta.DB, seed uint64) {
 		start(func(step func()) {
 			col := w.collector(i, func(context.Context, time.Duration) error { step(); return nil })
 			for !stop() {
-				if _, err := col.Run(ctx); err != nil {
-					w.fail("collect: %v", err)
-				}
+				w.collect(ctx, col)
 				step()
 			}
 		})
@@ -467,10 +483,7 @@ func TestCollectConcurrently(t *testing.T) {
 			col := w.collector(i, func(context.Context, time.Duration) error { return nil })
 			wg.Go(func() {
 				for !stop() {
-					if _, err := col.Run(ctx); err != nil {
-						w.fail("collect: %v", err)
-						return
-					}
+					w.collect(ctx, col)
 				}
 			})
 		}
