@@ -16,7 +16,7 @@ import (
 const (
 	DefaultDeleteDelay = time.Hour
 	DefaultOrphanDelay = 24 * time.Hour
-	DefaultRest        = 2
+	DefaultRest        = 8
 )
 
 // CollectOptions are the settings of a [Collector]; zero values mean the defaults above.
