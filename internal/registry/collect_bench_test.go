@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -88,8 +89,6 @@ func benchCollect(b *testing.B, db *meta.DB) {
 		var wg sync.WaitGroup
 		client := func(every time.Duration, into *[]time.Duration, do func(n int) error) {
 			wg.Go(func() {
-				tick := time.NewTicker(every)
-				defer tick.Stop()
 				for n := 0; until.Err() == nil; n++ {
 					begin := time.Now()
 					if err := do(n); err != nil && until.Err() == nil {
@@ -100,7 +99,10 @@ func benchCollect(b *testing.B, db *meta.DB) {
 					mu.Lock()
 					*into = append(*into, took)
 					mu.Unlock()
-					<-tick.C
+					select { // at random, or the clients fall into step, and the latency is that of waiting for each other
+					case <-time.After(time.Duration(rand.ExpFloat64() * float64(every))):
+					case <-until.Done():
+					}
 				}
 			})
 		}

@@ -32,7 +32,8 @@ const (
 // deleters is how many objects are deleted at a time, which for a store behind a network is one round trip each.
 const deleters = 4
 
-// maxFailures is how many objects of one batch may fail to be deleted before the rest is left.
+// maxFailures is how many objects may fail to be deleted in one batch before the rest of it is left, and how many in a row before
+// the store is taken to be away.
 const maxFailures = 3
 
 // garbage deletes the bytes that are due. What can't be deleted is left to the next run.
@@ -40,6 +41,7 @@ func (c *Collector) garbage(ctx context.Context, r *CollectReport) error {
 	now := c.l.now().UnixMicro()
 	last := garbage{deleteAt: -1}
 	var failed error
+	failures := 0 // since an object was deleted
 	for {
 		var due []garbage
 		next := last
@@ -52,9 +54,12 @@ func (c *Collector) garbage(ctx context.Context, r *CollectReport) error {
 		}
 		last = next
 		begin := time.Now()
-		gone, err := c.deleteBytes(ctx, due)
+		gone, errs := c.deleteBytes(ctx, due)
 		if failed == nil {
-			failed = err
+			failed = errors.Join(errs...)
+		}
+		if failures += len(errs); len(gone) > 0 {
+			failures = 0
 		}
 		stopped := c.rest(ctx, time.Since(begin))
 		_, err = c.update(context.WithoutCancel(ctx), "forget bytes", func(tx *meta.Tx) error {
@@ -68,7 +73,7 @@ func (c *Collector) garbage(ctx context.Context, r *CollectReport) error {
 		for _, g := range gone {
 			r.Objects.add(g.size)
 		}
-		if err := errors.Join(err, stopped); err != nil || len(gone) == 0 && failed != nil { // the store is away
+		if err := errors.Join(err, stopped); err != nil || failures >= maxFailures { // the store is away
 			return errors.Join(failed, err)
 		}
 	}
@@ -118,10 +123,8 @@ func (c *Collector) condemn(ctx context.Context, tx *meta.Tx, now int64, after g
 }
 
 // deleteBytes deletes objects, and returns those that are gone.
-func (c *Collector) deleteBytes(ctx context.Context, due []garbage) ([]garbage, error) {
+func (c *Collector) deleteBytes(ctx context.Context, due []garbage) (gone []garbage, errs []error) {
 	var mu sync.Mutex // guards gone, errs, due
-	var gone []garbage
-	var errs []error
 	var wg sync.WaitGroup
 	for range min(deleters, len(due)) {
 		wg.Go(func() {
@@ -142,7 +145,7 @@ func (c *Collector) deleteBytes(ctx context.Context, due []garbage) ([]garbage, 
 		})
 	}
 	wg.Wait()
-	return gone, errors.Join(errs...)
+	return gone, errs
 }
 
 // Hold keeps the bytes of all blobs, needed or not, in the store until a time, so that what was read from the database once

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -298,7 +299,10 @@ func TestCollectDeletionFails(t *testing.T) {
 		f.clock.add(2 * time.Hour)
 		away := errors.New("the store is away")
 		stuck := ""
+		var mu sync.Mutex                     // guards stuck
 		store.fail = func(key string) error { // one object can't be deleted
+			mu.Lock()
+			defer mu.Unlock()
 			if stuck == "" || stuck == key {
 				stuck = key
 				return away
