@@ -10,8 +10,8 @@ import (
 )
 
 // note records a decision; it returns at once.
-func (in *Instance) note(c *iam.Caller, action, resource string, d iam.Decision) {
-	e := event(c, action, resource)
+func (in *Instance) note(c *iam.Caller, r *iam.Request, d iam.Decision) {
+	e := event(c, r.Action, r.Resource.ARN)
 	e.Allowed, e.Reason = d.Allowed, d.Reason
 	in.Audit.Record(e)
 }
@@ -28,9 +28,9 @@ func (in *Instance) changed(ctx context.Context, tx *meta.Tx, ch registry.Change
 }
 
 func event(c *iam.Caller, action, resource string) audit.Event {
-	e := audit.Event{Principal: c.Principal(), Action: action, Resource: resource}
+	e := audit.Event{Principal: c.Who(), Action: action, Resource: resource}
 	if c != nil {
-		e.AccessKeyID, e.Source, e.RequestID = c.AccessKeyID, c.SourceIP, c.RequestID
+		e.AccessKeyID, e.Source, e.Endpoint, e.RequestID = c.AccessKeyID, c.SourceIP, c.Endpoint, c.RequestID
 	}
 	return e
 }

@@ -105,7 +105,7 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		return nil, err
 	}
 	in.Audit = audit.New(in.DB, audit.Options{Logger: log, Now: in.now, Retention: c.Audit.Retention})
-	in.Judge = &registry.Judge{Authorizer: iam.RootOnly{}, Region: c.Region, Note: in.note}
+	in.Judge = &registry.Judge{Judge: iam.Judge{Authorizer: iam.RootOnly{}, Note: in.note}, Region: c.Region}
 	in.Local, err = registry.NewLocal(in.DB, in.Blobs, registry.Options{
 		Logger:         log,
 		Now:            in.now,

@@ -78,7 +78,7 @@ func newServer(t *testing.T) (*httptest.Server, *bytes.Buffer) {
 			case "typed":
 				return nil, &types.InvalidLayerPartException{Message: aws.String("part"), UploadId: aws.String("id"), LastValidByteReceived: aws.Int64(41)}
 			case "denied":
-				return nil, iam.Decision{Reason: "because of this test"}.Denied(c.Caller, "ecr:DeleteRepository", "*")
+				return nil, iam.Decision{Reason: "because of this test"}.Denied(c.Caller, iam.On(c.Caller, "ecr:DeleteRepository", "*"))
 			case "internal":
 				return nil, errSecretDetail
 			case "server":

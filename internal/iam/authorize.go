@@ -5,6 +5,31 @@ import (
 	"strings"
 )
 
+// Request is what a caller wants to do.
+type Request struct {
+	Action   string // as in policies: "ecr:PutImage"
+	Resource Resource
+	// Keys are the condition keys that only this request has, in lower case: "aws:requesttag/team", "sts:externalid". Nil for
+	// most. What follows from caller and resource is for the Authorizer to add.
+	Keys map[string][]string
+}
+
+// Resource is what a request is about, with what it brings along for the decision.
+type Resource struct {
+	ARN     string // "*" for actions that have none
+	Account string // the owner's; with "*" the caller's
+	Tags    map[string]string
+}
+
+// On returns a request for an action on an ARN, or "*", without policies, tags and keys of its own.
+func On(c *Caller, action, arn string) *Request {
+	r := &Request{Action: action, Resource: Resource{ARN: arn, Account: ARNAccount(arn)}}
+	if arn == "*" && c != nil {
+		r.Resource.Account = c.Account
+	}
+	return r
+}
+
 // Decision is an Authorizer's answer and why.
 type Decision struct {
 	Allowed  bool
@@ -12,12 +37,10 @@ type Decision struct {
 	Reason   string // follows "… on resource: <arn> " in a refusal; empty when allowed
 }
 
-// Authorizer decides whether a caller may perform an action on a resource.
-// The action is written as in policies ("ecr:PutImage"), the resource is an
-// ARN, or "*" for actions that have none. Implementations are pure: the same
-// arguments and policies give the same decision. A nil caller is anonymous.
+// Authorizer decides whether a caller may do what it asks for. The same arguments
+// and policies give the same decision. A nil caller is anonymous.
 type Authorizer interface {
-	Authorize(ctx context.Context, c *Caller, action, resourceARN string) Decision
+	Authorize(ctx context.Context, c *Caller, r *Request) Decision
 }
 
 // RootOnly is the Authorizer of an instance without policies: an account's
@@ -26,18 +49,18 @@ type Authorizer interface {
 type RootOnly struct{}
 
 // Authorize implements [Authorizer].
-func (RootOnly) Authorize(_ context.Context, c *Caller, action, resourceARN string) Decision {
-	if c != nil && (c.Type == Root || c.Type == System) && c.Account != "" && action != "" {
-		if resourceARN == "*" || resourceAccount(resourceARN) == c.Account {
+func (RootOnly) Authorize(_ context.Context, c *Caller, r *Request) Decision {
+	if c != nil && (c.Type == Root || c.Type == System) && c.Account != "" && r.Action != "" && r.Resource.ARN != "" {
+		if r.Resource.Account == c.Account {
 			return Decision{Allowed: true}
 		}
 	}
-	return Decision{Reason: "because no identity-based policy allows the " + action + " action"}
+	return Decision{Reason: "because no identity-based policy allows the " + r.Action + " action"}
 }
 
-// resourceAccount returns the account of arn:partition:service:region:account:resource,
+// ARNAccount returns the account of arn:partition:service:region:account:resource,
 // or "" when arn is not of that form.
-func resourceAccount(arn string) string {
+func ARNAccount(arn string) string {
 	rest, ok := strings.CutPrefix(arn, "arn:")
 	if !ok {
 		return ""
@@ -62,9 +85,9 @@ type DeniedError struct {
 	Reason    string
 }
 
-// Denied returns the error that says that c was refused by d.
-func (d Decision) Denied(c *Caller, action, resourceARN string) *DeniedError {
-	return &DeniedError{Principal: c.Principal(), Action: action, Resource: resourceARN, Reason: d.Reason}
+// Denied returns the error that says that c was refused r by d.
+func (d Decision) Denied(c *Caller, r *Request) *DeniedError {
+	return &DeniedError{Principal: c.Who(), Action: r.Action, Resource: r.Resource.ARN, Reason: d.Reason}
 }
 
 // Error returns "User: <arn> is not authorized to perform: <action> on resource: <arn> <reason>".

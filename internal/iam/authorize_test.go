@@ -27,10 +27,10 @@ func TestRootOnly(t *testing.T) {
 		{"root elsewhere", root, "ecr:PutImage", "arn:aws:ecr:eu-west-1:" + other + ":repository/a/b", false},
 		{"system elsewhere", SystemCaller(other, "collection"), "ecr:BatchDeleteImage", repo, false},
 		{"anonymous", &Caller{}, "ecr:BatchGetImage", repo, false},
-		{"anonymous that names an account", &Caller{Account: own}, "ecr:BatchGetImage", repo, false},
+		{"anonymous that names an account", &Caller{Principal: Principal{Account: own}}, "ecr:BatchGetImage", repo, false},
 		{"nobody", nil, "ecr:BatchGetImage", repo, false},
-		{"unknown type", &Caller{Account: own, Type: 99}, "ecr:BatchGetImage", repo, false},
-		{"root of no account", &Caller{Type: Root}, "ecr:BatchGetImage", "arn:aws:ecr:eu-west-1::repository/a", false},
+		{"unknown type", &Caller{Principal: Principal{Account: own, Type: 99}}, "ecr:BatchGetImage", repo, false},
+		{"root of no account", &Caller{Principal: Principal{Type: Root}}, "ecr:BatchGetImage", "arn:aws:ecr:eu-west-1::repository/a", false},
 		{"no action", root, "", repo, false},
 		{"no resource", root, "ecr:PutImage", "", false},
 		{"account only as a resource name", root, "ecr:PutImage", "arn:aws:ecr:eu-west-1:" + other + ":" + own + ":x", false},
@@ -38,7 +38,7 @@ func TestRootOnly(t *testing.T) {
 		{"empty resource part", root, "ecr:PutImage", "arn:aws:ecr:eu-west-1:" + own + ":", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := RootOnly{}.Authorize(t.Context(), tt.caller, tt.action, tt.resource)
+			d := RootOnly{}.Authorize(t.Context(), tt.caller, On(tt.caller, tt.action, tt.resource))
 			if d.Allowed != tt.allow {
 				t.Fatalf("Allowed = %v, want %v", d.Allowed, tt.allow)
 			}
@@ -55,11 +55,11 @@ func TestDeniedError(t *testing.T) {
 		caller *Caller
 		who    string
 	}{
-		{&Caller{ARN: RootARN("111122223333")}, "arn:aws:iam::111122223333:root"},
+		{&Caller{Principal: Principal{ARN: RootARN("111122223333")}}, "arn:aws:iam::111122223333:root"},
 		{&Caller{}, "anonymous"},
 		{nil, "anonymous"},
 	} {
-		got := d.Denied(tt.caller, "ecr:PutImage", "arn:aws:ecr:r:1:repository/x").Error()
+		got := d.Denied(tt.caller, On(tt.caller, "ecr:PutImage", "arn:aws:ecr:r:1:repository/x")).Error()
 		want := "User: " + tt.who + " is not authorized to perform: ecr:PutImage on resource: " +
 			"arn:aws:ecr:r:1:repository/x because no identity-based policy allows the ecr:PutImage action"
 		if got != want {

@@ -65,7 +65,7 @@ func basic(user, password string) string {
 
 func issue(t testing.TB, s *iam.Service, key *iam.AccessKey) (password string, expires time.Time) {
 	t.Helper()
-	password, expires, err := s.IssueToken(t.Context(), &iam.Caller{AccessKeyID: key.ID})
+	password, expires, err := s.IssueToken(t.Context(), &iam.Caller{Principal: iam.Principal{AccessKeyID: key.ID}})
 	if err != nil {
 		t.Fatal(err)
 	}

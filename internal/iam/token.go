@@ -38,7 +38,7 @@ var tokenEncoding = base64.RawURLEncoding.Strict()
 // without an access key gets [ErrInvalidCredentials].
 func (s *Service) IssueToken(_ context.Context, c *Caller) (password string, expires time.Time, err error) {
 	if c == nil || c.AccessKeyID == "" {
-		return "", time.Time{}, fmt.Errorf("issue token to %s: %w", c.Principal(), ErrInvalidCredentials)
+		return "", time.Time{}, fmt.Errorf("issue token to %s: %w", c.Who(), ErrInvalidCredentials)
 	}
 	now := s.now().Truncate(time.Second)
 	t := token{issued: now, expires: now.Add(TokenLife), keyID: c.AccessKeyID}

@@ -30,19 +30,23 @@ type nowhere struct{ registry.Registry }
 // notes is what a Judge was told: "allowed" or "denied", action, resource.
 type notes []string
 
-func (n *notes) note(_ *iam.Caller, action, resource string, d iam.Decision) {
+func (n *notes) note(_ *iam.Caller, r *iam.Request, d iam.Decision) {
 	verdict := "denied"
 	if d.Allowed {
 		verdict = "allowed"
 	}
-	*n = append(*n, verdict+" "+action+" "+resource)
+	*n = append(*n, verdict+" "+r.Action+" "+r.Resource.ARN)
+}
+
+func judge(a iam.Authorizer, note func(*iam.Caller, *iam.Request, iam.Decision)) *registry.Judge {
+	return &registry.Judge{Judge: iam.Judge{Authorizer: a, Note: note}, Region: "eu-west-1"}
 }
 
 // denying is an Authorizer that refuses one action and allows all others.
 type denying string
 
-func (d denying) Authorize(_ context.Context, _ *iam.Caller, action, _ string) iam.Decision {
-	return iam.Decision{Allowed: action != string(d), Reason: "because it is refused"}
+func (d denying) Authorize(_ context.Context, _ *iam.Caller, r *iam.Request) iam.Decision {
+	return iam.Decision{Allowed: r.Action != string(d), Reason: "because it is refused"}
 }
 
 var (
@@ -199,7 +203,7 @@ func newMemory(t testing.TB) *registry.Local {
 // TestAuthorize: every method asks for its actions, and notes each decision once.
 func TestAuthorize(t *testing.T) {
 	var noted notes
-	r := registry.Authorize(newMemory(t), &registry.Judge{Authorizer: iam.RootOnly{}, Region: "eu-west-1", Note: noted.note})
+	r := registry.Authorize(newMemory(t), judge(iam.RootOnly{}, noted.note))
 	s := newScene()
 	covered := map[string]bool{"Holders": true} // see TestHoldersAuthorized
 	for _, c := range calls {
@@ -227,7 +231,7 @@ func TestDenied(t *testing.T) {
 		for i, need := range c.needs {
 			action, _, _ := strings.Cut(need, " ")
 			var noted notes
-			r := registry.Authorize(nowhere{}, &registry.Judge{Authorizer: denying(action), Region: "eu-west-1", Note: noted.note})
+			r := registry.Authorize(nowhere{}, judge(denying(action), noted.note))
 			err := c.do(t.Context(), r, root(account), s)
 			var denied *iam.DeniedError
 			if !errors.As(err, &denied) || denied.Action != action || denied.Reason != "because it is refused" {
@@ -239,10 +243,10 @@ func TestDenied(t *testing.T) {
 			}
 		}
 		for name, who := range map[string]*iam.Caller{
-			"nobody": nil, "anonymous": {}, "another account's root": root("444455556666"), "root of nothing": {Type: iam.Root},
+			"nobody": nil, "anonymous": {}, "another account's root": root("444455556666"), "root of nothing": {Principal: iam.Principal{Type: iam.Root}},
 		} {
 			var noted notes
-			r := registry.Authorize(nowhere{}, &registry.Judge{Authorizer: iam.RootOnly{}, Region: "eu-west-1", Note: noted.note})
+			r := registry.Authorize(nowhere{}, judge(iam.RootOnly{}, noted.note))
 			err := c.do(t.Context(), r, who, s)
 			var denied *iam.DeniedError
 			if !errors.As(err, &denied) || !strings.Contains(err.Error(), "is not authorized to perform: ecr:") || len(noted) != 1 || !strings.HasPrefix(noted[0], "denied") {
@@ -255,9 +259,9 @@ func TestDenied(t *testing.T) {
 // readable is an Authorizer that allows some to be read.
 type readable []registry.Repo
 
-func (r readable) Authorize(_ context.Context, _ *iam.Caller, action, resource string) iam.Decision {
-	return iam.Decision{Allowed: action == "ecr:GetDownloadUrlForLayer" && slices.ContainsFunc(r, func(repo registry.Repo) bool {
-		return strings.HasSuffix(resource, ":"+repo.Account+":repository/"+repo.Name)
+func (r readable) Authorize(_ context.Context, _ *iam.Caller, q *iam.Request) iam.Decision {
+	return iam.Decision{Allowed: q.Action == "ecr:GetDownloadUrlForLayer" && slices.ContainsFunc(r, func(repo registry.Repo) bool {
+		return strings.HasSuffix(q.Resource.ARN, ":"+repo.Account+":repository/"+repo.Name)
 	})}
 }
 
@@ -271,7 +275,7 @@ func TestHoldersAuthorized(t *testing.T) {
 		pushBlob(t, l, repo, []byte(s.blob))
 	}
 	for _, want := range [][]registry.Repo{nil, {app}, {other}, {app, other}} {
-		r := registry.Authorize(l, &registry.Judge{Authorizer: readable(want), Region: "eu-west-1", Note: new(notes).note})
+		r := registry.Authorize(l, judge(readable(want), new(notes).note))
 		got, err := r.Holders(t.Context(), root(account), account, s.digest())
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("Holders: %v %s", err, diff)
@@ -316,7 +320,7 @@ func TestCreateOnPush(t *testing.T) {
 			if err := l.PutSettings(t.Context(), nil, account, registry.Settings{CreateOnPush: tc.on, SparseManifests: true}); err != nil {
 				t.Fatal(err)
 			}
-			r := registry.CreateOnPush(registry.Authorize(l, &registry.Judge{Authorizer: denying(tc.deny), Region: "eu-west-1", Note: new(notes).note}), l)
+			r := registry.CreateOnPush(registry.Authorize(l, judge(denying(tc.deny), new(notes).note)), l)
 			for name, push := range map[string]func(registry.Repo) error{
 				"start": func(repo registry.Repo) error { return second(r.StartUpload(t.Context(), root(account), repo)) },
 				"mount": func(repo registry.Repo) error {

@@ -23,7 +23,7 @@ func newBench(b *testing.B) registry.Registry {
 	if _, err := l.CreateRepository(b.Context(), nil, app, registry.RepositorySettings{}, nil); err != nil {
 		b.Fatal(err)
 	}
-	j := &registry.Judge{Authorizer: iam.RootOnly{}, Region: "eu-west-1", Note: func(*iam.Caller, string, string, iam.Decision) {}}
+	j := &registry.Judge{Judge: iam.Judge{Authorizer: iam.RootOnly{}, Note: func(*iam.Caller, *iam.Request, iam.Decision) {}}, Region: "eu-west-1"}
 	return registry.CreateOnPush(registry.Authorize(l, j), l)
 }
 

@@ -50,7 +50,7 @@ func TestChanges(t *testing.T) {
 		var got []string
 		var objection error
 		l := local(t, db, memory(t), registry.Options{UploadKey: uploadKey, OnChange: func(_ context.Context, _ *meta.Tx, ch registry.Change) error {
-			got = append(got, fmt.Sprintf("%s %s %s: %s", ch.Caller.Principal(), ch.Action, ch.Repo.Name, ch.Detail))
+			got = append(got, fmt.Sprintf("%s %s %s: %s", ch.Caller.Who(), ch.Action, ch.Repo.Name, ch.Detail))
 			return objection
 		}})
 		ctx, c, s := t.Context(), root(account), newScene()

@@ -49,7 +49,7 @@ func TestRegistry(t *testing.T) {
 func TestAuthorized(t *testing.T) {
 	registrytest.Run(t, func(t *testing.T) registrytest.Instance {
 		i := instance(t, metatest.SQLite, memories, false)
-		j := &registry.Judge{Authorizer: iam.RootOnly{}, Region: "eu-west-1", Note: func(*iam.Caller, string, string, iam.Decision) {}}
+		j := &registry.Judge{Judge: iam.Judge{Authorizer: iam.RootOnly{}, Note: func(*iam.Caller, *iam.Request, iam.Decision) {}}, Region: "eu-west-1"}
 		i.Nodes[0] = registry.CreateOnPush(registry.Authorize(i.Nodes[0], j), i.Nodes[0])
 		return i
 	})

@@ -12,7 +12,7 @@ import (
 )
 
 func (a *API) getAuthorizationToken(ctx context.Context, c *awsapi.Call, in *sdk.GetAuthorizationTokenInput) (*sdk.GetAuthorizationTokenOutput, error) {
-	if err := a.Judge.Check(ctx, c.Caller, "ecr:GetAuthorizationToken", "*"); err != nil {
+	if err := a.Judge.Anywhere(ctx, c.Caller, "ecr:GetAuthorizationToken"); err != nil {
 		return nil, err
 	}
 	password, expires, err := a.Tokens.IssueToken(ctx, c.Caller)
@@ -37,7 +37,7 @@ func (a *API) getAuthorizationToken(ctx context.Context, c *awsapi.Call, in *sdk
 }
 
 func (a *API) describeRegistry(ctx context.Context, c *awsapi.Call, _ *sdk.DescribeRegistryInput) (*sdk.DescribeRegistryOutput, error) {
-	if err := a.Judge.Check(ctx, c.Caller, "ecr:DescribeRegistry", "*"); err != nil {
+	if err := a.Judge.Anywhere(ctx, c.Caller, "ecr:DescribeRegistry"); err != nil {
 		return nil, err
 	}
 	return &sdk.DescribeRegistryOutput{

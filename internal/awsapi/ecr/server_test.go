@@ -57,7 +57,7 @@ func newServer(t testing.TB) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge := &registry.Judge{Authorizer: iam.RootOnly{}, Region: region, Note: func(*iam.Caller, string, string, iam.Decision) {}}
+	judge := &registry.Judge{Judge: iam.Judge{Authorizer: iam.RootOnly{}, Note: func(*iam.Caller, *iam.Request, iam.Decision) {}}, Region: region}
 	served := registry.Authorize(local, judge)
 	links := &ociserver.Links{Key: key32, Keys: keys, Now: time.Now}
 	s := &server{

@@ -74,7 +74,8 @@ type asked struct {
 	list []string
 }
 
-func (a *asked) note(_ *iam.Caller, action, resource string, _ iam.Decision) {
+func (a *asked) note(_ *iam.Caller, r *iam.Request, _ iam.Decision) {
+	action, resource := r.Action, r.Resource.ARN
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.list = append(a.list, action+" "+resource)
@@ -120,7 +121,7 @@ func newInstance(t testing.TB, s setup) *instance {
 	if err := in.local.PutSettings(t.Context(), root(account), account, s.settings); err != nil {
 		t.Fatal(err)
 	}
-	judge := &registry.Judge{Authorizer: s.authorizer, Region: region, Note: in.asked.note}
+	judge := &registry.Judge{Judge: iam.Judge{Authorizer: s.authorizer, Note: in.asked.note}, Region: region}
 	in.links = &ociserver.Links{Key: key, Keys: in.iam, Now: in.clock.now}
 	server := &ociserver.Server{
 		Registry: registry.CreateOnPush(registry.Authorize(in.local, judge), in.local),

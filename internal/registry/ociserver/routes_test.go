@@ -18,7 +18,8 @@ import (
 // denying is an Authorizer that refuses some actions and allows all others.
 type denying struct{ actions []string }
 
-func (d *denying) Authorize(_ context.Context, _ *iam.Caller, action, _ string) iam.Decision {
+func (d *denying) Authorize(_ context.Context, _ *iam.Caller, r *iam.Request) iam.Decision {
+	action := r.Action
 	if slices.Contains(d.actions, action) {
 		return iam.Decision{Reason: "because no identity-based policy allows the " + action + " action"}
 	}
