@@ -38,7 +38,7 @@ const (
 	Lost   Kind = "lost"   // Count events of other kinds could not be kept
 )
 
-// Event is something to record. The text of any field is cut after 1 KiB.
+// Event is something to record. The text of any field is cut after 1 KiB; a trace of more than [MaxTrace] is left out.
 type Event struct {
 	Time        time.Time // zero: now
 	Principal   string    // ARN
@@ -51,6 +51,10 @@ type Event struct {
 	Reason      string // of a refusal: which policy, or that none allows
 	Detail      string // of a change: digests, tags
 	RequestID   string
+
+	// Explain returns how a refusal came about, as JSON. It is called at most once, and only for refusals that get an entry
+	// of their own: that one has it as its trace. Nil for none.
+	Explain func() string
 }
 
 // Entry is one event, or Count identical ones, as recorded. Of several, Time is the
@@ -63,8 +67,8 @@ type Entry struct {
 	Event
 }
 
-const insert = `INSERT INTO audit (kind, first_at, last_at, count, principal, access_key, action, resource, source, endpoint, allowed, reason, detail, request_id)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
+const insert = `INSERT INTO audit (kind, first_at, last_at, count, principal, access_key, action, resource, source, endpoint, allowed, reason, detail, request_id, trace)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
 
 // AppendTx records, in the transaction of a change, that it was made: at now, unless
 // e has a time.
@@ -73,10 +77,10 @@ func AppendTx(ctx context.Context, tx *meta.Tx, now time.Time, e Event) error {
 		e.Time = now
 	}
 	e.Allowed = true
-	return appendTx(ctx, tx, &Entry{Kind: Change, First: e.Time, Count: 1, Event: e})
+	return appendTx(ctx, tx, &Entry{Kind: Change, First: e.Time, Count: 1, Event: e}, "")
 }
 
-func appendTx(ctx context.Context, tx *meta.Tx, e *Entry) error {
+func appendTx(ctx context.Context, tx *meta.Tx, e *Entry, trace string) error {
 	source := ""
 	if e.Source.IsValid() {
 		source = e.Source.String()
@@ -87,6 +91,6 @@ func appendTx(ctx context.Context, tx *meta.Tx, e *Entry) error {
 	}
 	_, err := tx.Exec(ctx, insert, string(e.Kind), e.First.UnixMicro(), e.Time.UnixMicro(), e.Count,
 		clip(e.Principal), clip(e.AccessKeyID), clip(e.Action), clip(e.Resource), source, clip(e.Endpoint), allowed,
-		clip(e.Reason), clip(e.Detail), clip(e.RequestID))
+		clip(e.Reason), clip(e.Detail), clip(e.RequestID), trace)
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -384,6 +385,39 @@ func TestHostileText(t *testing.T) {
 		found := find(t, db, Filter{}, Page{})
 		if len(found) != 1 || !strings.HasPrefix(found[0].Resource, "ab\uFFFD€") || len(found[0].Resource) > maxText+10 {
 			t.Errorf("%v", found)
+		}
+	})
+}
+
+// A refusal with an entry of its own has its trace; the traces of a flood are not even made.
+func TestTraces(t *testing.T) {
+	metatest.EachDB(t, func(t *testing.T, db *meta.DB) {
+		made := 0
+		r := New(db, Options{Logger: slog.New(slog.DiscardHandler)})
+		for i := range 150 {
+			r.Record(Event{Principal: "p", Action: "a", RequestID: fmt.Sprint("r", i), Explain: func() string {
+				made++
+				return fmt.Sprintf(`{"n":%d}`, i)
+			}})
+		}
+		r.Record(Event{Principal: "p", Action: "a", Allowed: true, RequestID: "allowed", Explain: func() string { t.Error("asked why it is allowed"); return "" }})
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		r.Run(ctx)
+		if made != 100 {
+			t.Errorf("%d traces were made", made)
+		}
+		for id, want := range map[string][]string{"r0": {`{"n":0}`}, "r99": {`{"n":99}`}, "r120": {}, "allowed": {}, "unknown": {}} {
+			entries, got, err := Traces(t.Context(), db, id)
+			if err != nil || !slices.Equal(got, want) || len(entries) != len(want) {
+				t.Errorf("Traces(%s) = %v, %v, %v; want %v", id, entries, got, err, want)
+			}
+		}
+		long := New(db, Options{Logger: slog.New(slog.DiscardHandler)})
+		long.Record(Event{RequestID: "long", Explain: func() string { return strings.Repeat("x", MaxTrace+1) }})
+		long.Run(ctx)
+		if entries, got, err := Traces(t.Context(), db, "long"); err != nil || len(entries) != 1 || got[0] != "" {
+			t.Errorf("Traces(long) = %v, %v, %v", entries, got, err)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/sekisho/sekisho/internal/meta"
@@ -47,6 +48,23 @@ const (
 	findByPrincipal = selectEntries + `WHERE principal = $1` + conditions
 	findByTime      = selectEntries + `WHERE $1 = ''` + conditions
 )
+
+// Traces returns the refusals of a request, in the order they were made, each with its trace: how it came about, as JSON; "" if
+// that was not kept.
+func Traces(ctx context.Context, db *meta.DB, requestID string) ([]Entry, []string, error) {
+	entries, err := Find(ctx, db, Filter{RequestID: requestID, Refused: true}, Page{})
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.Reverse(entries)
+	traces := make([]string, len(entries))
+	for i := range entries {
+		if err := db.QueryRow(ctx, `SELECT trace FROM audit WHERE id = $1`, entries[i].ID).Scan(&traces[i]); err != nil {
+			return nil, nil, fmt.Errorf("read trace of audit entry %d: %w", entries[i].ID, err)
+		}
+	}
+	return entries, traces, nil
+}
 
 // Find returns entries that are written, newest first.
 func Find(ctx context.Context, db *meta.DB, f Filter, p Page) ([]Entry, error) {

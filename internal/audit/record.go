@@ -35,6 +35,9 @@ const (
 	maxText     = 1 << 10
 )
 
+// MaxTrace is how many bytes a trace may have: with 100 refusals a window, that is what they may hold in memory.
+const MaxTrace = 64 << 10
+
 // Recorder notes decisions and writes them in the background.
 type Recorder struct {
 	db  *meta.DB
@@ -58,6 +61,7 @@ type Recorder struct {
 // window is what was noted between two writes.
 type window struct {
 	entries  []Entry
+	traces   map[int]string   // of entries, by index; at most refusalsEach
 	counted  map[identity]int // index into entries, of those that stand for several
 	refusals int
 }
@@ -74,6 +78,10 @@ func (w *window) reset() {
 	clear(w.entries)
 	w.entries = w.entries[:0]
 	w.refusals = 0
+	if w.traces == nil {
+		w.traces = map[int]string{}
+	}
+	clear(w.traces)
 	if len(w.counted) > 1000 || w.counted == nil { // a map never shrinks
 		w.counted = map[identity]int{}
 	} else {
@@ -120,7 +128,15 @@ func (r *Recorder) Record(e Event) {
 func (w *window) add(e *Event) bool {
 	if !e.Allowed && w.refusals < refusalsEach {
 		w.refusals++
-		return w.append(e)
+		if !w.append(e) {
+			return false
+		}
+		if e.Explain != nil {
+			if trace := e.Explain(); len(trace) <= MaxTrace {
+				w.traces[len(w.entries)-1] = strings.ReplaceAll(strings.ToValidUTF8(trace, "\uFFFD"), "\x00", "")
+			}
+		}
+		return true
 	}
 	id := identity{e.Principal, e.AccessKeyID, e.Action, e.Resource, e.Endpoint, e.Source, e.Allowed, e.Reason}
 	if i, ok := w.counted[id]; ok {
@@ -149,7 +165,9 @@ func (w *window) append(e *Event) bool {
 	if len(w.entries) >= room {
 		return false
 	}
-	w.entries = append(w.entries, Entry{Kind: Access, First: e.Time, Count: 1, Event: *e})
+	entry := Entry{Kind: Access, First: e.Time, Count: 1, Event: *e}
+	entry.Explain = nil
+	w.entries = append(w.entries, entry)
 	return true
 }
 
@@ -206,7 +224,7 @@ func (r *Recorder) flush(ctx context.Context) {
 		part := r.writing.entries[r.written:min(r.written+batch, len(r.writing.entries))]
 		err := r.db.Update(ctx, func(tx *meta.Tx) error {
 			for i := range part {
-				if err := appendTx(ctx, tx, &part[i]); err != nil {
+				if err := appendTx(ctx, tx, &part[i], r.writing.traces[r.written+i]); err != nil {
 					return err
 				}
 			}
