@@ -90,6 +90,11 @@ func (d Decision) Denied(c *Caller, r *Request) *DeniedError {
 	return &DeniedError{Principal: c.Who(), Action: r.Action, Resource: r.Resource.ARN, Reason: d.Reason}
 }
 
+// Message is Error with where to learn more, for the client that made the request.
+func (e *DeniedError) Message(requestID string) string {
+	return e.Error() + "; more: sekisho why " + requestID
+}
+
 // Error returns "User: <arn> is not authorized to perform: <action> on resource: <arn> <reason>".
 func (e *DeniedError) Error() string {
 	return "User: " + e.Principal + " is not authorized to perform: " + e.Action +

@@ -93,7 +93,7 @@ func explain(err error, requestID string) (int, answer) {
 		return http.StatusMethodNotAllowed, answer{Code: "UNSUPPORTED", Message: e.Error()}
 	}
 	if e, ok := errors.AsType[*iam.DeniedError](err); ok {
-		return http.StatusForbidden, answer{Code: "DENIED", Message: e.Error()}
+		return http.StatusForbidden, answer{Code: "DENIED", Message: e.Message(requestID)}
 	}
 	if e, ok := errors.AsType[*registry.Error](err); ok {
 		if c, ok := codes[e.Kind]; ok {
