@@ -198,7 +198,7 @@ func TestDenied(t *testing.T) {
 		} {
 			a := in.expect(call{method: tc.method, path: "/v2/" + account + "/" + repo + tc.path, as: other}, want{status: 403, code: "DENIED", header: fields{"Www-Authenticate": ""}})
 			want := "User: arn:aws:iam::" + other + ":root is not authorized to perform: ecr:" + tc.action + " on resource: arn:aws:ecr:" + region + ":" + account + ":repository/" + repo +
-				" because no identity-based policy allows the ecr:" + tc.action + " action"
+				" because no identity-based policy allows the ecr:" + tc.action + " action; more: sekisho why " + a.header.Get("X-Request-Id")
 			if a.message != want {
 				t.Errorf("%s %s: %s, want %s", tc.method, tc.path, a.message, want)
 			}
