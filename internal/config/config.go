@@ -37,8 +37,19 @@ type Config struct {
 	// and a private CA. When empty, every host name means the default account.
 	Domain string `yaml:"domain"`
 
-	// Served certificates. Without them the server speaks plain HTTP.
+	// Served certificates. Without any the server speaks plain HTTP. There may be several
+	// kinds: a file's certificate goes before one from ACME, and that before one of the
+	// server's own authority, where they are for the name that the client asks for.
 	TLS TLS `yaml:"tls"`
+
+	// Private endpoints: named ways into the server, as an interface endpoint is into a
+	// VPC. What comes in through one has the condition keys aws:SourceVpce, aws:SourceVpc
+	// and aws:VpcSourceIp, and no aws:SourceIp.
+	Endpoints []Endpoint `yaml:"endpoints"`
+
+	// Load balancers that say with the PROXY protocol (version 1 or 2) where a connection
+	// comes from.
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
 
 	// Where metadata is kept.
 	Database Database `yaml:"database"`
@@ -81,12 +92,95 @@ type Config struct {
 	ShutdownGrace time.Duration `yaml:"shutdown_grace"`
 }
 
-// TLS is a certificate.
+// TLS says which certificates are served, and which are asked for.
 type TLS struct {
 	// PEM file with the certificate and its chain. Read again when it changes.
 	Cert string `yaml:"cert"`
 	// PEM file with the certificate's key.
 	Key string `yaml:"key"`
+	// More pairs of files. The client gets the one for the name, or, if it asks for none,
+	// for the address that it calls; and the first of all, tls.cert's, when none fits.
+	Certificates []KeyPair `yaml:"certificates"`
+	// Whether the server issues its own certificate, and renews it, from the private
+	// authority that `sekisho ca` manages. It is for the hosts of public_url, domain,
+	// listen and the endpoints, for localhost, and for tls.names.
+	Auto bool `yaml:"auto"`
+	// The folder of the private authority, made on the first start. When empty, <data>/ca.
+	CA string `yaml:"ca"`
+	// More names and addresses for the certificate of tls.auto.
+	Names []string `yaml:"names"`
+	// Certificates from a public or private authority that speaks ACME.
+	ACME ACME `yaml:"acme"`
+	// PEM file with the authorities whose certificates clients must show. Read again when
+	// it changes. When empty, clients are asked for none.
+	ClientCA string `yaml:"client_ca"`
+	// Whether a client without a certificate is turned away (require), or only one with a
+	// wrong certificate is (optional).
+	ClientAuth string `yaml:"client_auth"`
+}
+
+// KeyPair is a certificate and its key.
+type KeyPair struct {
+	// PEM file with the certificate and its chain. Read again when it changes.
+	Cert string `yaml:"cert"`
+	// PEM file with the certificate's key.
+	Key string `yaml:"key"`
+}
+
+// ACME says how certificates are got (RFC 8555). Whoever sets names agrees to the
+// authority's terms of service. Names are proved by TLS on the server's own addresses
+// (tls-alpn-01), which the authority must reach at port 443, or over HTTP (http-01).
+type ACME struct {
+	// Host names to get certificates for, each its own. When empty, ACME is not used.
+	Names []string `yaml:"names"`
+	// The authority's directory.
+	Directory string `yaml:"directory"`
+	// PEM file with the root that the directory's own certificate is under, for an
+	// authority in a private network, such as step-ca. When empty, the system's roots.
+	CA string `yaml:"ca"`
+	// Where the authority writes to about the account. May be empty.
+	Email string `yaml:"email"`
+	// The identifier of the external account, where the authority wants one.
+	EABKeyID string `yaml:"eab_key_id"`
+	// Its key, in base64url, as the authority gives it.
+	EABKey Secret `yaml:"eab_key"`
+	// An address, host:port, that answers http-01 and sends everything else on to HTTPS.
+	// The authority calls port 80. When empty, there is none.
+	Listen string `yaml:"listen"`
+}
+
+// Endpoint is a private endpoint. A connection comes in through it when it arrives at
+// one of its own addresses, or when a load balancer says so.
+type Endpoint struct {
+	// Its id, vpce- and 8 to 17 hexadecimal digits, as policies name it in aws:SourceVpce.
+	ID string `yaml:"id"`
+	// The network it leads into, as policies name it in aws:SourceVpc: vpc- and digits.
+	VPC string `yaml:"vpc"`
+	// Addresses of its own, host:port. Whatever arrives there comes through this endpoint.
+	Listen []string `yaml:"listen"`
+	// Load balancers that lead to this endpoint alone. What they send to an address of
+	// proxy_protocol.listen, or to the endpoint's own, must begin with a PROXY header, and
+	// comes through this endpoint; a header that names another one is refused.
+	Senders []netip.Prefix `yaml:"senders"`
+	// Reverse proxies in the endpoint's network that are believed about the client's
+	// address, as proxies.trusted are outside. The addresses there mean nothing here.
+	Forwarders []netip.Prefix `yaml:"forwarders"`
+	// What it leads to, of ecr.api, ecr.dkr, sts, iam, secretsmanager, git, agents and
+	// console. When empty, everything.
+	Services []string `yaml:"services"`
+	// The endpoint policy: the name of a JSON file, or the JSON text itself. What it does
+	// not allow is refused here, whoever asks. When empty, it allows everything.
+	Policy string `yaml:"policy"`
+}
+
+// ProxyProtocol says where the PROXY protocol is spoken, and by whom.
+type ProxyProtocol struct {
+	// More addresses, host:port, for load balancers. Connections from trusted senders must
+	// begin with a PROXY header there; others must not, and count as what they are.
+	Listen []string `yaml:"listen"`
+	// Senders that are believed about the client's address, and, where the header has the
+	// field of AWS for it (0xEA), about which endpoint a connection came through.
+	Trusted []netip.Prefix `yaml:"trusted"`
 }
 
 // Database says where metadata is kept.
@@ -211,9 +305,13 @@ type Metrics struct {
 // Default returns the settings that hold when nothing is said.
 func Default() Config {
 	return Config{
-		Data:     "sekisho-data",
-		Listen:   []string{"127.0.0.1:5000"},
-		Region:   "us-east-1",
+		Data:   "sekisho-data",
+		Listen: []string{"127.0.0.1:5000"},
+		Region: "us-east-1",
+		TLS: TLS{
+			ClientAuth: "require",
+			ACME:       ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"},
+		},
 		Database: Database{Connections: 8},
 		Blobs:    Blobs{S3: S3{Region: "us-east-1", RedirectExpiry: 15 * time.Minute}},
 		GC: GC{

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding"
 	"reflect"
 	"strings"
 )
@@ -41,8 +42,11 @@ func appendFields(list []*field, prefix string, v reflect.Value) []*field {
 
 // isGroup reports whether t holds settings, rather than being one.
 func isGroup(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t != reflect.TypeFor[Secret]()
+	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
+
+// isRecords reports whether a setting of type t is a list of groups.
+func isRecords(t reflect.Type) bool { return isList(t) && isGroup(t.Elem()) }
 
 // suggest returns the one of names that unknown is likely to mean, or "".
 func suggest(unknown string, names []string) string {

@@ -14,6 +14,9 @@ type Options struct {
 	File  string   // a YAML file; when empty, what SEKISHO_CONFIG names, if anything
 	Env   []string // as os.Environ returns it
 	Flags *Flags   // nil: none
+	// Check, unless nil, looks for what this package can't judge, such as policies, once
+	// nothing else is wrong. What it reports is refused like the rest.
+	Check func(c *Config, report func(key string, err error))
 }
 
 // Loaded is a configuration and where it came from.
@@ -64,6 +67,7 @@ type assignment struct {
 	key    string   // of the setting, or with _file added
 	texts  []string // several only where the source can say a list
 	list   bool     // texts is one; else texts[0] is the text of whatever it is
+	node   *node    // in a file, of a list of groups; else its text is in texts
 	origin string
 }
 
@@ -99,6 +103,10 @@ func Load(o Options) (*Loaded, error) {
 	if len(l.problems) == 0 { // what is only half read would be blamed for what was not
 		l.derive()
 		l.validate()
+		if len(l.problems) == 0 && o.Check != nil {
+			o.Check(&l.Config, l.checkErr)
+			l.sort()
+		}
 	}
 	for _, f := range l.fields {
 		l.Settings = append(l.Settings, Setting{Key: f.key, Value: format(f.value), Origin: l.origins[f.key]})
@@ -166,6 +174,11 @@ func (l *loader) apply(source []assignment) {
 			continue
 		}
 		said[f] = a.key
+		if isRecords(f.value.Type()) {
+			l.origins[f.key] = a.origin
+			l.setRecords(f, a)
+			continue
+		}
 		if err := set(f, file, a); err != nil {
 			l.problem(a.origin, a.key, "%v", err)
 			continue

@@ -72,6 +72,7 @@ tls:
 	want.Region = "env-1"
 	want.Database.URL = NewSecret("sqlite:/from/file")
 	want.Blobs.URL = "file:/flag"
+	want.TLS.CA = "/flag/ca"
 	want.GC.Interval, want.GC.Grace = 4*time.Hour, 36*time.Hour
 	want.Limits.Layer, want.Limits.Uploads = 16<<30, 7
 	want.CreateOnPush = true
@@ -272,6 +273,8 @@ func TestSecretsAreMasked(t *testing.T) {
 func TestRoundTrip(t *testing.T) {
 	c := Default()
 	c.GC.Untagged = 36*time.Hour + 90*time.Second
+	c.TLS.Certificates = []KeyPair{{"a<b", "c\"d"}, {}}
+	c.Endpoints = []Endpoint{{ID: "vpce-00000001", Listen: []string{":1", "[::1]:2"}, Senders: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Policy: "{\n\t\"a\": \"\u2028\"}"}}
 	for _, f := range fields(&c) {
 		if f.secret() {
 			continue
@@ -279,7 +282,13 @@ func TestRoundTrip(t *testing.T) {
 		back := reflect.New(f.value.Type()).Elem()
 		text := format(f.value)
 		var err error
-		if isList(back.Type()) {
+		if isRecords(back.Type()) {
+			l := &loader{origins: map[string]string{}}
+			l.setRecords(&field{value: back}, assignment{texts: []string{text}})
+			for _, p := range l.problems {
+				err = errors.Join(err, errors.New(p.String()))
+			}
+		} else if isList(back.Type()) {
 			err = setList(back, splitList(text))
 		} else {
 			err = setScalar(back, text)
@@ -294,6 +303,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(Example())
 	f.Add("gc: {interval: 1h}\nlisten: [a, b]\n")
 	f.Add("a: &a [*a]\n")
+	f.Add("endpoints: &a [{id: vpce-00000001, listen: [':1'], senders: 10.0.0.1}, *a]\nproxy_protocol: {listen: [':2']}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		_, _ = Load(Options{File: write(t, text)})
 	})

@@ -131,6 +131,17 @@ func (m *manual) example() string {
 	}, func(f *field, doc string) {
 		indent, name := comment(f.key, doc)
 		value := format(f.value)
+		if isRecords(f.value.Type()) {
+			fmt.Fprintf(&b, "%s# Each of the list has:\n", indent)
+			for sf := range f.value.Type().Elem().Fields() {
+				fmt.Fprintf(&b, "%s#\n%s#   %s:\n", indent, indent, sf.Tag.Get("yaml"))
+				for line := range strings.Lines(m.docs[f.value.Type().Elem().Name()+"."+sf.Name]) {
+					b.WriteString(indent + "#     " + line)
+				}
+			}
+			fmt.Fprintf(&b, "%s#%s: []\n", indent, name)
+			return
+		}
 		if isList(f.value.Type()) {
 			parts := splitList(value)
 			for i, p := range parts {
@@ -184,10 +195,20 @@ func (m *manual) markdown() string {
 		if f.secret() {
 			fmt.Fprintf(&b, " or `%s_FILE`; key `%s_file`", f.env(), f.key)
 		}
+		if isRecords(f.value.Type()) {
+			b.WriteString(", as JSON: a list of objects")
+		}
 		if f.flag != "" {
 			fmt.Fprintf(&b, ". Flag `--%s`", f.flag)
 		}
 		b.WriteString(".\n")
+		if isRecords(f.value.Type()) {
+			b.WriteString("\nEach of the list has:\n")
+			for sf := range f.value.Type().Elem().Fields() {
+				doc := m.docs[f.value.Type().Elem().Name()+"."+sf.Name]
+				fmt.Fprintf(&b, "\n- `%s`: %s\n", sf.Tag.Get("yaml"), strings.TrimSpace(strings.ReplaceAll(escape(doc), "\n", "\n  ")))
+			}
+		}
 	})
 	return b.String()
 }

@@ -29,6 +29,9 @@ func (l *loader) derive() {
 	if c.Blobs.URL == "" {
 		c.Blobs.URL = "file:" + c.Data
 	}
+	if c.TLS.CA == "" {
+		c.TLS.CA = filepath.Join(c.Data, "ca")
+	}
 }
 
 var (
@@ -62,18 +65,8 @@ func (l *loader) validate() {
 	l.check("domain", c.Domain == "" || len(c.Domain) <= 190 && domainForm.MatchString(c.Domain),
 		"%q is not a domain in lower case, such as example.com", c.Domain)
 
-	switch {
-	case c.TLS.Cert == "" && c.TLS.Key != "":
-		l.check("tls.cert", false, "missing: tls.key alone serves nothing")
-	case c.TLS.Cert != "" && c.TLS.Key == "":
-		l.check("tls.key", false, "missing: name the file with the key of tls.cert")
-	}
-	for key, file := range map[string]string{"tls.cert": c.TLS.Cert, "tls.key": c.TLS.Key} {
-		if file != "" {
-			l.checkErr(key, readable(file))
-		}
-	}
-
+	l.tls()
+	l.endpoints()
 	l.database()
 	l.blobs()
 	if !c.MasterKey.IsZero() {
@@ -100,6 +93,11 @@ func (l *loader) validate() {
 	l.check("tracing.sample", c.Tracing.Sample >= 0 && c.Tracing.Sample <= 1, "%v is not between 0 and 1", c.Tracing.Sample)
 	l.check("metrics.listen", c.Metrics.Listen == "" || isListenAddr(c.Metrics.Listen), "%q is not host:port, such as 127.0.0.1:9090", c.Metrics.Listen)
 
+	l.sort()
+}
+
+// sort brings the problems into the order of the manual.
+func (l *loader) sort() {
 	slices.SortStableFunc(l.problems, func(a, b Problem) int { return l.index(a.Key) - l.index(b.Key) })
 }
 
@@ -167,8 +165,29 @@ func (c *Config) DecodeMasterKey() ([]byte, error) {
 
 func (l *loader) check(key string, ok bool, format string, args ...any) {
 	if !ok {
-		l.problem(l.origins[key], key, format, args...)
+		l.problem(l.origin(key), key, format, args...)
 	}
+}
+
+// origin is where a setting is from: of one that is missing in a list of groups, where its group is.
+func (l *loader) origin(key string) string {
+	if o, ok := l.origins[key]; ok {
+		return o
+	}
+	group, _, _ := cutLast(key, ".")
+	if o, ok := l.origins[group]; ok {
+		return o
+	}
+	list, _, _ := strings.Cut(key, "[")
+	return l.origins[list]
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 func (l *loader) checkErr(key string, err error) {
@@ -179,6 +198,7 @@ func (l *loader) checkErr(key string, err error) {
 
 // index is the place of a key in the manual.
 func (l *loader) index(key string) int {
+	key, _, _ = strings.Cut(key, "[")
 	return slices.IndexFunc(l.fields, func(f *field) bool { return f.key == key })
 }
 

@@ -223,6 +223,9 @@ func splitList(text string) []string {
 
 // format writes v as setScalar and splitList read it, except that secrets are masked.
 func format(v reflect.Value) string {
+	if isRecords(v.Type()) {
+		return formatRecords(v)
+	}
 	if isList(v.Type()) {
 		parts := make([]string, v.Len())
 		for i := range parts {

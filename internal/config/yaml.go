@@ -66,6 +66,8 @@ func (y *yamlReader) mapping(prefix string, n *yaml.Node) {
 		case f == nil:
 			y.problem(y.at(name), "", "unknown key %q%s", key, didYouMean(suggest(key, append(y.names(), y.groups()...))))
 		case isNull(value): // as if it were not there
+		case isRecords(f.value.Type()):
+			y.source = append(y.source, assignment{key: key, node: &node{value, y.file}, origin: y.at(name)})
 		case value.Kind == yaml.SequenceNode:
 			y.list(key, value)
 		case value.Kind == yaml.ScalarNode:
