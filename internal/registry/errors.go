@@ -34,6 +34,17 @@ const (
 	SettingInvalid
 	TooManyTags // on a resource
 	TooManyUploads
+
+	RegistryPolicyUnknown
+	TemplateUnknown
+	TemplateExists
+	PullThroughRuleUnknown
+	PullThroughRuleExists
+	UpstreamUnsupported
+	ExclusionUnknown
+	ExclusionExists
+	SigningUnknown
+	TooManyEntries // of a registry: rules, templates, exclusions
 )
 
 // Error is an error that a client can do something about.

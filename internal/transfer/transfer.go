@@ -30,6 +30,7 @@ var stored = []string{
 	"registry_settings", "repositories", "blobs", "repository_blobs", "manifests", "tags",
 	"manifest_blobs", "manifest_children", "manifest_missing",
 	"job", "audit",
+	"registry_documents", "creation_templates", "pull_through_rules", "pull_time_exclusions",
 }
 
 // access is copied after all else: by its accounts a target tells that it is whole, see [Check].

@@ -69,6 +69,36 @@ var kinds = map[registry.Kind]func(*registry.Error, *string) smithy.APIError{
 	registry.SettingInvalid: func(_ *registry.Error, m *string) smithy.APIError {
 		return &types.InvalidParameterException{Message: m}
 	},
+	registry.RegistryPolicyUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.RegistryPolicyNotFoundException{Message: m}
+	},
+	registry.TemplateUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.TemplateNotFoundException{Message: m}
+	},
+	registry.TemplateExists: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.TemplateAlreadyExistsException{Message: m}
+	},
+	registry.PullThroughRuleUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.PullThroughCacheRuleNotFoundException{Message: m}
+	},
+	registry.PullThroughRuleExists: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.PullThroughCacheRuleAlreadyExistsException{Message: m}
+	},
+	registry.UpstreamUnsupported: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.UnsupportedUpstreamRegistryException{Message: m}
+	},
+	registry.ExclusionUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ExclusionNotFoundException{Message: m}
+	},
+	registry.ExclusionExists: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ExclusionAlreadyExistsException{Message: m}
+	},
+	registry.SigningUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.SigningConfigurationNotFoundException{Message: m}
+	},
+	registry.TooManyEntries: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.LimitExceededException{Message: m}
+	},
 	registry.Busy: func(_ *registry.Error, m *string) smithy.APIError {
 		return &types.ServerException{Message: m}
 	},
