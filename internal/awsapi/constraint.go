@@ -23,6 +23,8 @@ type Member struct {
 	Min, Max int64
 	// Pattern must match the whole of a string.
 	Pattern *regexp.Regexp
+	// Sensitive values are not repeated in errors.
+	Sensitive bool
 }
 
 // checks are the constraints on a structure.
@@ -138,46 +140,57 @@ func enumOf(t reflect.Type) []string {
 	return values
 }
 
-// broken returns the first member that breaks a constraint, and which in AWS's words.
-func (cs checks) broken(v reflect.Value) (member, constraint string) {
-	for i := range cs {
-		c := &cs[i]
-		if member, constraint := c.broken(v.Field(c.field)); constraint != "" {
-			return c.name + member, constraint
-		}
-	}
-	return "", ""
+// violation is a member that breaks a constraint.
+type violation struct {
+	path       string // as on the wire
+	value      string // as errors show it; "" if they do not
+	constraint string // in the words that most services share
+	pattern    string // what the member does not match, where that is it
 }
 
-// broken returns what is under c and breaks a constraint, as a path that follows c's name.
-func (c *check) broken(v reflect.Value) (member, constraint string) {
+// maxViolations is how many of them an error names.
+const maxViolations = 10
+
+// broken adds what v breaks to found, up to maxViolations. prefix is the path of v with a dot, or "".
+func (cs checks) broken(prefix string, v reflect.Value, found []violation) []violation {
+	for i := range cs {
+		found = cs[i].broken(prefix+cs[i].name, v.Field(cs[i].field), found)
+	}
+	return found
+}
+
+func (c *check) broken(path string, v reflect.Value, found []violation) []violation {
+	if len(found) == maxViolations {
+		return found
+	}
 	if c.absent(v) {
 		if c.member.Required {
-			return "", "Member must not be null"
+			found = append(found, violation{path: path, value: "null", constraint: "Member must not be null"})
 		}
-		return "", ""
+		return found
 	}
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
-	if constraint := c.member.broken(v); constraint != "" {
-		return "", constraint
+	constraint, pattern := c.member.broken(v)
+	if c.enum != nil && !slices.Contains(c.enum, v.String()) {
+		constraint = "Member must satisfy enum value set: [" + strings.Join(c.enum, ", ") + "]"
 	}
 	switch {
-	case c.enum != nil && !slices.Contains(c.enum, v.String()):
-		return "", "Member must satisfy enum value set: [" + strings.Join(c.enum, ", ") + "]"
+	case constraint != "":
+		broken := violation{path: path, constraint: constraint, pattern: pattern}
+		if !c.member.Sensitive {
+			broken.value = valueText(v)
+		}
+		found = append(found, broken)
 	case c.elements != nil:
 		for i := range v.Len() {
-			if member, constraint := c.elements.broken(v.Index(i)); constraint != "" {
-				return "." + strconv.Itoa(i+1) + ".member" + member, constraint
-			}
+			found = c.elements.broken(path+"."+strconv.Itoa(i+1)+".member", v.Index(i), found)
 		}
 	case c.members != nil:
-		if member, constraint := c.members.broken(v); constraint != "" {
-			return "." + member, constraint
-		}
+		found = c.members.broken(path+".", v, found)
 	}
-	return "", ""
+	return found
 }
 
 // absent reports whether a member was not sent: the SDK has enumerations without a pointer.
@@ -189,9 +202,10 @@ func (c *check) absent(v reflect.Value) bool {
 	return c.enum != nil && v.String() == ""
 }
 
-func (m *Member) broken(v reflect.Value) string {
+// broken returns the constraint that v breaks, and the pattern if it is that.
+func (m *Member) broken(v reflect.Value) (constraint, pattern string) {
 	if m.Min == 0 && m.Max == 0 && m.Pattern == nil {
-		return ""
+		return "", ""
 	}
 	what, n := "length", int64(0)
 	switch v.Kind() {
@@ -204,17 +218,90 @@ func (m *Member) broken(v reflect.Value) string {
 	}
 	switch {
 	case n < m.Min:
-		return fmt.Sprintf("Member must have %s greater than or equal to %d", what, m.Min)
+		return fmt.Sprintf("Member must have %s greater than or equal to %d", what, m.Min), ""
 	case m.Max > 0 && n > m.Max:
-		return fmt.Sprintf("Member must have %s less than or equal to %d", what, m.Max)
+		return fmt.Sprintf("Member must have %s less than or equal to %d", what, m.Max), ""
 	case m.Pattern != nil && !m.Pattern.MatchString(v.String()):
-		return "must satisfy regular expression '" + strings.TrimSuffix(strings.TrimPrefix(m.Pattern.String(), "^(?:"), ")$") + "'"
+		return "Member must satisfy regular expression pattern: " + m.PatternText(), m.PatternText()
 	}
-	return ""
+	return "", ""
+}
+
+// PatternText returns the pattern as the service's model has it, or "".
+func (m *Member) PatternText() string {
+	if m.Pattern == nil {
+		return ""
+	}
+	text := strings.TrimSuffix(strings.TrimPrefix(m.Pattern.String(), "^(?:"), ")$")
+	return goCodePoint.ReplaceAllString(text, `\u$1`)
 }
 
 // Pattern compiles a pattern of a model, which matches strings as a whole.
-func Pattern(p string) *regexp.Regexp { return regexp.MustCompile("^(?:" + p + ")$") }
+func Pattern(p string) *regexp.Regexp {
+	return regexp.MustCompile("^(?:" + modelCodePoint.ReplaceAllString(p, `\x{$1}`) + ")$")
+}
+
+// Models write a code point in another way than Go.
+var (
+	modelCodePoint = regexp.MustCompile(`\\u([0-9A-Fa-f]{4})`)
+	goCodePoint    = regexp.MustCompile(`\\x\{([0-9A-Fa-f]{4})\}`)
+)
+
+// maxShown is the longest value that an error repeats, in bytes.
+const maxShown = 256
+
+// valueText returns how errors show a value, or "" for those that they do not.
+func valueText(v reflect.Value) string {
+	text := ""
+	switch v.Kind() {
+	case reflect.String:
+		text = "'" + v.String() + "'"
+	case reflect.Int32, reflect.Int64:
+		text = "'" + strconv.FormatInt(v.Int(), 10) + "'"
+	case reflect.Slice:
+		if k := v.Type().Elem().Kind(); k != reflect.String {
+			return ""
+		}
+		var b strings.Builder
+		for i := range v.Len() {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			if b.WriteString(v.Index(i).String()); b.Len() > maxShown {
+				return ""
+			}
+		}
+		text = "'[" + b.String() + "]'"
+	}
+	if len(text) > maxShown {
+		return ""
+	}
+	return text
+}
+
+// validationError says what is wrong with an input as most services do.
+func validationError(found []violation) error {
+	plural := ""
+	if len(found) != 1 {
+		plural = "s"
+	}
+	b := fmt.Appendf(nil, "%d validation error%s detected: ", len(found), plural)
+	for i, f := range found {
+		if i > 0 {
+			b = append(b, "; "...)
+		}
+		b = append(b, "Value "...)
+		if f.value != "" {
+			b = append(append(b, f.value...), ' ')
+		}
+		names := strings.Split(f.path, ".")
+		for i := range names {
+			names[i] = lowerFirst(names[i])
+		}
+		b = fmt.Appendf(b, "at '%s' failed to satisfy constraint: %s", strings.Join(names, "."), f.constraint)
+	}
+	return &invalidInput{string(b)}
+}
 
 func lowerFirst(s string) string {
 	r, n := utf8.DecodeRuneInString(s)

@@ -46,7 +46,10 @@ const (
 	faultDenied
 	faultThrottled
 	faultMalformed
+	faultInput
+	faultInvalid
 	faultUnknownOperation
+	faultUnsupported
 	faultTooLarge
 	faultTimeout
 )
@@ -66,9 +69,22 @@ var signatureFaults = map[sigv4.Kind]fault{
 var errBusy = errors.New("the server is reading as many large requests as it can hold")
 
 // malformed is a body that is not what its protocol says.
-type malformed struct{ message string }
+type malformed struct {
+	message string
+	input   bool // it could be read, but not as the input of the operation
+}
 
 func (e *malformed) Error() string { return e.message }
+
+// invalidInput is an input that breaks constraints of its model.
+type invalidInput struct{ message string }
+
+func (e *invalidInput) Error() string { return e.message }
+
+// unsupported is a request for an operation that AWS has and this server does not.
+type unsupported struct{ message string }
+
+func (e *unsupported) Error() string { return e.message }
 
 // unknownOperation is a request for what nobody serves.
 type unknownOperation struct{ message string }
@@ -84,7 +100,16 @@ func faultOf(err error) (f fault, message string, ok bool) {
 		return faultDenied, e.Error(), true
 	}
 	if e, ok := errors.AsType[*malformed](err); ok {
+		if e.input {
+			return faultInput, e.message, true
+		}
 		return faultMalformed, e.message, true
+	}
+	if e, ok := errors.AsType[*invalidInput](err); ok {
+		return faultInvalid, e.message, true
+	}
+	if e, ok := errors.AsType[*unsupported](err); ok {
+		return faultUnsupported, e.message, true
 	}
 	if e, ok := errors.AsType[*unknownOperation](err); ok {
 		return faultUnknownOperation, e.message, true

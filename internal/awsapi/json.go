@@ -31,6 +31,9 @@ var jsonFaults = map[fault]called{
 	faultDenied:           {"AccessDeniedException", http.StatusBadRequest},
 	faultThrottled:        {"ThrottlingException", http.StatusBadRequest},
 	faultMalformed:        {"SerializationException", http.StatusBadRequest},
+	faultInput:            {"SerializationException", http.StatusBadRequest},
+	faultInvalid:          {"ValidationException", http.StatusBadRequest},
+	faultUnsupported:      {"UnsupportedOperationException", http.StatusBadRequest},
 	faultUnknownOperation: {"UnknownOperationException", http.StatusBadRequest},
 	faultTooLarge:         {"RequestEntityTooLargeException", http.StatusRequestEntityTooLarge},
 	faultTimeout:          {"RequestTimeoutException", http.StatusRequestTimeout},
@@ -109,7 +112,7 @@ func decodeJSON(body []byte, in any) error {
 		return nil // as botocore's tests have it: operations without members may have none
 	}
 	if err := checkJSON(body); err != nil {
-		return &malformed{"The body is not acceptable JSON: " + err.Error()}
+		return &malformed{message: "The body is not acceptable JSON: " + err.Error()}
 	}
 	err := json.Unmarshal(body, in)
 	if err == nil {
@@ -117,9 +120,9 @@ func decodeJSON(body []byte, in any) error {
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		value, _, _ := strings.Cut(e.Value, " ") // "number 1.5": what was in it is not repeated
-		return &malformed{fmt.Sprintf("%s: %s can not be converted to %s", lowerFirst(e.Field), strings.ToUpper(value)+"_VALUE", typeName(e.Type))}
+		return &malformed{message: fmt.Sprintf("%s: %s can not be converted to %s", lowerFirst(e.Field), strings.ToUpper(value)+"_VALUE", typeName(e.Type))}
 	}
-	return &malformed{"The body is not acceptable JSON: " + err.Error()}
+	return &malformed{message: "The body is not acceptable JSON: " + err.Error()}
 }
 
 // typeName is a type's name in the words of JSON.

@@ -1,9 +1,6 @@
 package awsapi
 
 import (
-	"bytes"
-	"encoding/xml"
-	"fmt"
 	"net/http"
 	"reflect"
 
@@ -12,8 +9,9 @@ import (
 	"github.com/sekisho/sekisho/internal/httpx"
 )
 
-// queryWire is the Query protocol: a form in, XML out (https://smithy.io/2.0/aws/protocols/aws-query-protocol.html). So
-// far it has what GetCallerIdentity needs: no members in, strings out.
+// queryWire is the Query protocol: a form in, XML out (https://smithy.io/2.0/aws/protocols/aws-query-protocol.html).
+// Members are called as the SDK calls them, their first letter aside. Lists and maps have the protocol's names for what
+// is in them: the models of the services here neither rename nor flatten any.
 type queryWire struct{ version, namespace string }
 
 func (*queryWire) faults() map[fault]called { return queryFaults }
@@ -26,7 +24,10 @@ var queryFaults = map[fault]called{
 	faultDenied:           {"AccessDenied", http.StatusForbidden},
 	faultThrottled:        {"Throttling", http.StatusBadRequest},
 	faultMalformed:        {"MalformedQueryString", http.StatusBadRequest},
+	faultInput:            {"MalformedInput", http.StatusBadRequest},
+	faultInvalid:          {"ValidationError", http.StatusBadRequest},
 	faultUnknownOperation: {"InvalidAction", http.StatusBadRequest},
+	faultUnsupported:      {"UnsupportedOperation", http.StatusBadRequest},
 	faultTooLarge:         {"RequestEntityTooLarge", http.StatusRequestEntityTooLarge},
 	faultTimeout:          {"RequestTimeout", http.StatusRequestTimeout},
 }
@@ -35,33 +36,20 @@ var queryFaults = map[fault]called{
 const resultMetadata = "ResultMetadata"
 
 func (*queryWire) check(in, out reflect.Type) error {
-	for i := range in.NumField() {
-		if f := in.Field(i); f.IsExported() {
-			return fmt.Errorf("%v.%s: members of inputs are not supported", in, f.Name)
-		}
+	if err := checkShape(in); err != nil {
+		return err
 	}
-	out = out.Elem()
-	for i := range out.NumField() {
-		f := out.Field(i)
-		if f.IsExported() && f.Name != resultMetadata && f.Type != reflect.TypeFor[*string]() {
-			return fmt.Errorf("%v.%s: only strings are supported", out, f.Name)
-		}
-	}
-	return nil
+	return checkShape(out)
 }
 
 func (q *queryWire) writeResult(w *httpx.Response, _ *http.Request, op *operation, out any) error {
 	var x xmlWriter
 	x.start(op.name+"Response", q.namespace)
-	x.start(op.name+"Result", "")
-	v := reflect.ValueOf(out).Elem()
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		if f.IsExported() && f.Name != resultMetadata && !v.Field(i).IsNil() {
-			x.element(f.Name, v.Field(i).Elem().String())
-		}
+	if op.hasResult {
+		x.start(op.name+"Result", "")
+		x.members(reflect.ValueOf(out).Elem())
+		x.end(op.name + "Result")
 	}
-	x.end(op.name + "Result")
 	x.start("ResponseMetadata", "")
 	x.element("RequestId", w.Event.RequestID)
 	x.end("ResponseMetadata")
@@ -84,23 +72,4 @@ func (q *queryWire) writeError(w *httpx.Response, _ *http.Request, e smithy.APIE
 	x.element("RequestId", w.Event.RequestID)
 	x.end("ErrorResponse")
 	return write(w, status, "text/xml", x.Bytes())
-}
-
-// xmlWriter writes elements whose names are known to need no escaping.
-type xmlWriter struct{ bytes.Buffer }
-
-func (x *xmlWriter) start(name, namespace string) {
-	x.WriteString("<" + name)
-	if namespace != "" {
-		x.WriteString(` xmlns="` + namespace + `"`)
-	}
-	x.WriteByte('>')
-}
-
-func (x *xmlWriter) end(name string) { x.WriteString("</" + name + ">") }
-
-func (x *xmlWriter) element(name, text string) {
-	x.start(name, "")
-	_ = xml.EscapeText(x, []byte(text)) // a buffer takes everything
-	x.end(name)
 }

@@ -3,11 +3,12 @@ package awsapi
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
 	"net/netip"
-	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,24 +112,69 @@ func (s *Server) serveJSON(w *httpx.Response, r *http.Request) (*Service, error)
 func (s *Server) serveQuery(w *httpx.Response, r *http.Request) (*Service, error) {
 	// Which service is meant, only the signature says.
 	caller, body, err := s.authenticate(w, r, DefaultMaxBody, s.queries...)
+	if e, ok := errors.AsType[*sigv4.Error](err); ok && e.Kind == sigv4.Missing && r.Method == http.MethodPost {
+		return s.serveUnsigned(w, r, err)
+	}
 	if err != nil {
-		return s.queries[0], err
+		return s.claimed(r), err
 	}
 	defer body.release()
 	svc := caller.service
-	form, err := url.ParseQuery(string(body.bytes))
+	raw := string(body.bytes)
 	if r.Method == http.MethodGet {
-		form, err = r.URL.Query(), nil
+		raw = r.URL.RawQuery
 	}
+	f, err := parseForm(raw)
 	if err != nil {
-		return svc, &malformed{"The body is not a form."}
+		return svc, err
 	}
-	action, version := form.Get("Action"), form.Get("Version")
+	action, version := f.get("Action"), f.get("Version")
 	op := svc.ops[action]
 	if op == nil || version != svc.wire.(*queryWire).version {
 		return svc, &unknownOperation{fmt.Sprintf("Could not find operation %.128s for version %.128s", action, version)}
 	}
-	return svc, s.call(w, r, svc, op, caller.Caller, func(any) error { return nil })
+	return svc, s.call(w, r, svc, op, caller.Caller, f.decode)
+}
+
+// maxUnsigned is the longest body that is read for somebody unknown, in bytes.
+const maxUnsigned = 64 << 10
+
+// serveUnsigned serves the operations that need no signature. All others are refused with the error of a request that
+// has none.
+func (s *Server) serveUnsigned(w *httpx.Response, r *http.Request, refused error) (*Service, error) {
+	svc := s.queries[0]
+	if !slices.ContainsFunc(s.queries, (*Service).hasUnsigned) {
+		return svc, refused
+	}
+	body, err := s.bodies.read(r, maxUnsigned)
+	if err != nil {
+		return svc, err
+	}
+	defer body.release()
+	f, err := parseForm(string(body.bytes))
+	if err != nil {
+		return svc, err
+	}
+	action, version := f.get("Action"), f.get("Version")
+	for _, svc := range s.queries {
+		if op := svc.ops[action]; op != nil && op.unsigned && version == svc.wire.(*queryWire).version {
+			caller := &iam.Caller{}
+			place(caller, w, r)
+			return svc, s.call(w, r, svc, op, caller, f.decode)
+		}
+	}
+	return svc, refused
+}
+
+// claimed returns the service that a signature, which is not good, says that it is for, to answer in its form.
+func (s *Server) claimed(r *http.Request) *Service {
+	for _, svc := range s.queries {
+		if scope := "/" + svc.name + "/aws4_request"; strings.Contains(r.Header.Get("Authorization"), scope) ||
+			strings.Contains(r.URL.Query().Get("X-Amz-Credential"), scope) {
+			return svc
+		}
+	}
+	return s.queries[0]
 }
 
 func (s *Server) call(w *httpx.Response, r *http.Request, svc *Service, op *operation, c *iam.Caller, decode func(any) error) error {
@@ -151,6 +197,9 @@ func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64,
 	scope := sigv4.Scope{Region: s.region}
 	for _, svc := range services {
 		scope.Services = append(scope.Services, svc.name)
+		if svc.o.Global {
+			scope.Global = append(scope.Global, svc.name)
+		}
 	}
 	claim, err := s.verifier.Parse(r, scope)
 	if err != nil {
@@ -172,8 +221,7 @@ func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64,
 		return authenticated{}, nil, err
 	}
 	a := authenticated{Caller: principal.Caller()}
-	a.SourceIP, a.SecureTransport = w.Origin.Client, w.Origin.Secure
-	a.RequestID, a.UserAgent = w.Event.RequestID, r.UserAgent()
+	place(a.Caller, w, r)
 	w.Event.Principal = a.ARN
 	for _, svc := range services {
 		if svc.name == claim.Service {
@@ -181,4 +229,10 @@ func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64,
 		}
 	}
 	return a, body, nil
+}
+
+// place fills in the facts of the request that a caller makes.
+func place(c *iam.Caller, w *httpx.Response, r *http.Request) {
+	c.SourceIP, c.SecureTransport = w.Origin.Client, w.Origin.Secure
+	c.RequestID, c.UserAgent = w.Event.RequestID, r.UserAgent()
 }

@@ -22,7 +22,9 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
+	sdkiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
@@ -101,7 +103,21 @@ func newServer(t *testing.T) (*httptest.Server, *bytes.Buffer) {
 		func(_ context.Context, c *awsapi.Call, _ *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
 			return &sts.GetCallerIdentityOutput{Account: &c.Account, Arn: &c.ARN, UserId: aws.String("<&>")}, nil
 		})
-	s := awsapi.New(region, keys{}, time.Now, ecrService, stsService)
+	awsapi.Handle(stsService, awsapi.Op{Name: "AssumeRoleWithWebIdentity", Unsigned: true, Members: []awsapi.Member{{Path: "RoleArn", Min: 20}}},
+		func(_ context.Context, c *awsapi.Call, in *sts.AssumeRoleWithWebIdentityInput) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+			return &sts.AssumeRoleWithWebIdentityOutput{Provider: aws.String(c.Who() + " from " + c.SourceIP.String()), Audience: in.PolicyArns[0].Arn}, nil
+		})
+	awsapi.Unsupported(stsService, []string{"GetFederationToken"}, "Use AssumeRole.")
+	awsapi.Unsupported(ecrService, []string{"StartImageScan"}, "Nothing scans.")
+	iamService := awsapi.NewQuery("iam", "2010-05-08", "https://iam.amazonaws.com/doc/2010-05-08/", awsapi.ServiceOptions{Internal: "ServiceFailure", Global: true})
+	awsapi.Handle(iamService, awsapi.Op{Name: "DeleteUser"}, func(_ context.Context, _ *awsapi.Call, in *sdkiam.DeleteUserInput) (*sdkiam.DeleteUserOutput, error) {
+		return &sdkiam.DeleteUserOutput{}, nil
+	})
+	awsapi.Handle(iamService, awsapi.Op{Name: "UpdateRole", EmptyResult: true},
+		func(_ context.Context, _ *awsapi.Call, in *sdkiam.UpdateRoleInput) (*sdkiam.UpdateRoleOutput, error) {
+			return &sdkiam.UpdateRoleOutput{}, nil
+		})
+	s := awsapi.New(region, keys{}, time.Now, ecrService, stsService, iamService)
 	var log bytes.Buffer
 	srv := httptest.NewServer(httpx.New(func(w *httpx.Response, r *http.Request) error {
 		if !s.Handles(r) {
@@ -243,6 +259,8 @@ func TestJSONErrors(t *testing.T) {
 		{"unknown operation", post{target: prefix + ".Fly"}, 400, "UnknownOperationException", "not supported"},
 		{"unknown service", post{target: "Other.DeleteRepository"}, 400, "UnknownOperationException", "No service here"},
 		{"no operation", post{target: prefix}, 400, "UnknownOperationException", "not supported"},
+		{"unsupported operation", post{target: prefix + ".StartImageScan"}, 400, "UnsupportedOperationException",
+			"The operation ecr:StartImageScan is not supported by this server. Nothing scans."},
 		{"no target", post{body: "{}"}, 400, "UnknownOperationException", "neither"},
 		{"unsigned", with(del("fine"), func(p *post) {
 			p.change = func(r *http.Request) { r.Header.Del("Authorization") }
@@ -361,6 +379,7 @@ func TestQuery(t *testing.T) {
 		}
 	}
 
+	unsigned := func(r *http.Request) { r.Header.Del("Authorization") }
 	const form = "application/x-www-form-urlencoded; charset=utf-8"
 	const action = "Action=GetCallerIdentity&Version=2011-06-15"
 	for _, tt := range []struct {
@@ -369,7 +388,7 @@ func TestQuery(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"unsigned", post{body: action, change: func(r *http.Request) { r.Header.Del("Authorization") }}, 403, "MissingAuthenticationToken"},
+		{"unsigned", post{body: action, change: unsigned}, 403, "MissingAuthenticationToken"},
 		{"incomplete", post{body: action, change: func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256 x") }}, 400, "IncompleteSignature"},
 		{"wrong secret", post{body: action, secret: "x"}, 403, "SignatureDoesNotMatch"},
 		{"late", post{body: action, at: -time.Hour}, 403, "SignatureDoesNotMatch"},
@@ -377,6 +396,15 @@ func TestQuery(t *testing.T) {
 		{"unknown key", post{body: action, id: "AKIAX"}, 403, "InvalidClientTokenId"},
 		{"throttled", post{body: action, id: "AKIATHROTTLED"}, 400, "Throttling"},
 		{"unknown action", post{body: "Action=Fly&Version=2011-06-15"}, 400, "InvalidAction"},
+		{"unsupported action", post{body: "Action=GetFederationToken&Version=2011-06-15"}, 400, "UnsupportedOperation"},
+		{"unreadable", post{body: "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&DurationSeconds=x"}, 400, "MalformedInput"},
+		{"invalid", post{body: "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=x"}, 400, "ValidationError"},
+		{"wrong region", post{body: action, region: "us-east-1"}, 403, "SignatureDoesNotMatch"},
+		{"unsigned, long", post{body: "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&x=" + strings.Repeat("a", 64<<10), change: unsigned}, 413, "RequestEntityTooLarge"},
+		{"unsigned, invalid", post{body: "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=x", change: unsigned}, 400, "ValidationError"},
+		{"unsigned, no form", post{body: "%zz", change: unsigned}, 400, "MalformedQueryString"},
+		{"unsigned, other version", post{body: "Action=AssumeRoleWithWebIdentity&Version=2010-05-08", change: unsigned}, 403, "MissingAuthenticationToken"},
+		{"signed wrong though it need not be", post{body: "Action=AssumeRoleWithWebIdentity&Version=2011-06-15", secret: "x"}, 403, "SignatureDoesNotMatch"},
 		{"unknown version", post{body: "Action=GetCallerIdentity"}, 400, "InvalidAction"},
 		{"no form", post{body: "%zz"}, 400, "MalformedQueryString"},
 		{"too long", post{body: strings.Repeat("a", 1<<20+1)}, 413, "RequestEntityTooLarge"},
@@ -399,5 +427,56 @@ func TestQuery(t *testing.T) {
 				t.Errorf("got %d %+v, want %d %s", resp.StatusCode, body, tt.status, tt.code)
 			}
 		})
+	}
+}
+
+// TestUnsigned calls an operation that needs no signature, as the SDK does.
+func TestUnsigned(t *testing.T) {
+	srv, _ := newServer(t)
+	client := sts.New(sts.Options{Region: region, BaseEndpoint: &srv.URL})
+	out, err := client.AssumeRoleWithWebIdentity(t.Context(), &sts.AssumeRoleWithWebIdentityInput{
+		RoleArn: aws.String("arn:aws:iam::111122223333:role/r"), RoleSessionName: aws.String("s"), WebIdentityToken: aws.String("token"),
+		PolicyArns: []ststypes.PolicyDescriptorType{{Arn: aws.String("arn:p")}},
+	})
+	if err != nil || *out.Provider != "anonymous from 127.0.0.1" || *out.Audience != "arn:p" {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// TestGlobal has clients of a service that they think is in us-east-1.
+func TestGlobal(t *testing.T) {
+	srv, _ := newServer(t)
+	for _, r := range []string{region, "us-east-1"} {
+		client := sdkiam.New(sdkiam.Options{Region: r, BaseEndpoint: &srv.URL, Credentials: credentials(keyID, secret), RetryMaxAttempts: 1})
+		if _, err := client.DeleteUser(t.Context(), &sdkiam.DeleteUserInput{UserName: aws.String("ann")}); err != nil {
+			t.Errorf("%s: %v", r, err)
+		}
+		if _, err := client.UpdateRole(t.Context(), &sdkiam.UpdateRoleInput{RoleName: aws.String("r")}); err != nil {
+			t.Errorf("%s: %v", r, err)
+		}
+	}
+	other := sdkiam.New(sdkiam.Options{Region: "us-west-2", BaseEndpoint: &srv.URL, Credentials: credentials(keyID, secret), RetryMaxAttempts: 1})
+	if _, err := other.DeleteUser(t.Context(), &sdkiam.DeleteUserInput{UserName: aws.String("ann")}); err == nil {
+		t.Error("a signature for another region was accepted")
+	}
+}
+
+// TestResult compares answers, to the byte, with the form of AWS's.
+func TestResult(t *testing.T) {
+	srv, _ := newServer(t)
+	for _, tt := range []struct{ action, result string }{
+		{"DeleteUser&UserName=a", ""}, {"UpdateRole&RoleName=r", "<UpdateRoleResult></UpdateRoleResult>"},
+	} {
+		resp := post{body: "Version=2010-05-08&Action=" + tt.action, service: "iam", media: "application/x-www-form-urlencoded"}.send(t, srv)
+		got, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, _, _ := strings.Cut(tt.action, "&")
+		want := "<" + name + `Response xmlns="https://iam.amazonaws.com/doc/2010-05-08/">` + tt.result + "<ResponseMetadata><RequestId>" +
+			resp.Header.Get("X-Amzn-RequestId") + "</RequestId></ResponseMetadata></" + name + "Response>"
+		if string(got) != want || resp.Header.Get("Content-Type") != "text/xml" {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
 }

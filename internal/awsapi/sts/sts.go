@@ -18,7 +18,7 @@ const (
 
 // Service returns the operations, to be served.
 func Service() *awsapi.Service {
-	s := awsapi.NewQuery("sts", version, namespace, awsapi.ServiceOptions{Internal: "InternalFailure"})
+	s := awsapi.NewQuery("sts", version, namespace, awsapi.ServiceOptions{Internal: "InternalFailure", Global: true})
 	awsapi.Handle(s, awsapi.Op{Name: "GetCallerIdentity"}, getCallerIdentity)
 	return s
 }

@@ -29,7 +29,14 @@ const (
 type Scope struct {
 	Region   string
 	Services []string // any of them: "ecr", "sts"
+	// Global are those of Services for which a signature for us-east-1 is as good: AWS has one endpoint of them for all
+	// regions, and clients sign as if it were there.
+	Global []string
 }
+
+// globalRegion is where AWS's endpoints for all regions are.
+const globalRegion = "us-east-1"
+
 
 // Claim is a well-formed signature that is in time and in scope, and not yet verified.
 type Claim struct {
@@ -284,7 +291,7 @@ func (c *Claim) parseCredential(credential string, want Scope) error {
 		return invalid("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '%s' != '%s', from '%s'.",
 			date, day, c.Time.Format(timeFormat))
 	}
-	if region != want.Region {
+	if region != want.Region && !(region == globalRegion && slices.Contains(want.Global, service)) {
 		return invalid("Credential should be scoped to a valid region, not '%s'. This endpoint's region is '%s'.", region, want.Region)
 	}
 	if !slices.Contains(want.Services, service) {

@@ -164,7 +164,7 @@ func checkVector(t *testing.T, head, body, token string) {
 	if _, err := verify(v, tampered, testScope); err == nil {
 		t.Error("verified with another method")
 	}
-	if _, err := verify(v, request(t, head, body), Scope{"us-east-1", []string{"other"}}); err == nil {
+	if _, err := verify(v, request(t, head, body), Scope{Region: "us-east-1", Services: []string{"other"}}); err == nil {
 		t.Error("verified for another service")
 	}
 }
