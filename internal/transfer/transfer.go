@@ -28,7 +28,7 @@ import (
 // stored is copied in this order, in which no row comes before what it refers to.
 var stored = []string{
 	"registry_settings", "repositories", "blobs", "repository_blobs", "manifests", "tags",
-	"manifest_blobs", "manifest_children", "manifest_missing",
+	"manifest_blobs", "manifest_children", "manifest_missing", "repository_policies", "lifecycle_policies",
 	"job", "audit",
 	"registry_documents", "creation_templates", "pull_through_rules", "pull_time_exclusions",
 }
