@@ -1,0 +1,91 @@
+package policy
+
+// evaluator is the state of one decision. It stays on the stack.
+type evaluator struct {
+	r                *Request
+	scratch          [1]string
+	wildcardResource bool // r.Resource is a pattern
+}
+
+func newEvaluator(r *Request) evaluator {
+	e := evaluator{r: r}
+	if r.ResourcePattern {
+		for i := range len(r.Resource) {
+			if c := r.Resource[i]; c == '*' || c == '?' {
+				e.wildcardResource = true
+			}
+		}
+	}
+	return e
+}
+
+// match returns how the statement applies to the request, notNamed if it does not.
+func (st *statement) match(e *evaluator) grant {
+	if !st.matchAction(e) {
+		return notNamed
+	}
+	g := st.matchPrincipal(e)
+	if g == notNamed || !st.matchResource(e) {
+		return notNamed
+	}
+	for i := range st.conditions {
+		if !st.conditions[i].match(e) {
+			return notNamed
+		}
+	}
+	return g
+}
+
+// ref is a statement that decided.
+type ref struct {
+	name string
+	st   *statement
+}
+
+func (r ref) decision(o Outcome, l Layer) Decision {
+	d := Decision{Outcome: o, Layer: l, Policy: r.name}
+	if r.st != nil {
+		d.Statement = r.st.label
+	}
+	return d
+}
+
+// denies returns the first statement of policies that denies.
+func (e *evaluator) denies(policies []Named) (ref, bool) {
+	for i := range policies {
+		p := policies[i].Policy
+		if p == nil {
+			continue
+		}
+		for _, j := range p.deny {
+			if st := &p.statements[j]; st.match(e) != notNamed {
+				return ref{policies[i].Name, st}, true
+			}
+		}
+	}
+	return ref{}, false
+}
+
+// allows returns the statement of policies that names who asks the most directly.
+func (e *evaluator) allows(policies []Named) (best ref, how grant) {
+	for i := range policies {
+		p := policies[i].Policy
+		if p == nil {
+			continue
+		}
+		for _, j := range p.allow {
+			if g := p.statements[j].match(e); g > how {
+				if best, how = (ref{policies[i].Name, &p.statements[j]}), g; g == toSelf {
+					return best, how
+				}
+			}
+		}
+	}
+	return best, how
+}
+
+// Decide returns the decision on r under p. It does not allocate.
+func Decide(r *Request, p *Policies) Decision {
+	e := newEvaluator(r)
+	return e.decide(p)
+}

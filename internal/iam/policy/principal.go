@@ -1,0 +1,175 @@
+package policy
+
+import "strings"
+
+// principalKind is a form of a Principal entry.
+type principalKind uint8
+
+const (
+	unknownPrincipal principalKind = iota // of an identity that is gone, of a canonical user: matches nobody
+	everyone                              // "*"
+	everyAWS                              // {"AWS": "*"}
+	anAccount                             // an account's number, or the ARN of its root
+	aUser                                 // also sessions of federated users
+	aRole
+	aSession // of a role
+	aProvider
+	aService
+)
+
+// principalPattern is an entry of Principal or NotPrincipal.
+type principalPattern struct {
+	kind    principalKind
+	source  string
+	value   string // ARN, account or name
+	account string // of a role
+}
+
+// grant is how directly a resource policy names who asks, the weakest first.
+type grant uint8
+
+const (
+	notNamed  grant = iota
+	toAccount       // leaves it to the account's identity policies
+	toRole          // within the session's boundary and session policy
+	toSelf          // whatever the principal's own policies leave out
+)
+
+// newPrincipalPattern returns an entry below one of the types of principals.
+func newPrincipalPattern(kind, s string) (principalPattern, string) {
+	p := principalPattern{source: s, value: s}
+	switch kind {
+	case "AWS":
+		return newAWSPrincipal(p)
+	case "Service":
+		p.kind = aService
+		if s == "*" || !strings.Contains(s, ".") {
+			return p, "a service is named like ec2.amazonaws.com"
+		}
+	case "Federated":
+		p.kind = aProvider
+		if s == "*" || !strings.Contains(s, ".") && !strings.HasPrefix(s, "arn:") {
+			return p, "a provider is named by its ARN, like arn:aws:iam::111122223333:oidc-provider/issuer"
+		}
+	case "CanonicalUser":
+		p.kind = unknownPrincipal
+	default:
+		return p, "a principal is one of AWS, Service, Federated and CanonicalUser"
+	}
+	return p, ""
+}
+
+func newAWSPrincipal(p principalPattern) (principalPattern, string) {
+	s := p.value
+	if s == "*" {
+		p.kind = everyAWS
+		return p, ""
+	}
+	if isAccount(s) {
+		p.kind = anAccount
+		return p, ""
+	}
+	const want = `write an account's number, the ARN of a user, role or role session, or "*"`
+	parts := strings.SplitN(s, ":", 6)
+	if len(parts) < 6 || parts[0] != "arn" || parts[1] == "" || parts[3] != "" {
+		if uniqueID(s) {
+			return p, "" // what AWS puts in place of a principal that was deleted
+		}
+		return p, "this is no principal; " + want
+	}
+	if strings.ContainsAny(s, "*?") {
+		return p, "the ARN of a principal can't have wildcards; " + want
+	}
+	account, name := parts[4], parts[5]
+	if !isAccount(account) {
+		return p, "the ARN of a principal needs an account of 12 digits"
+	}
+	kind, rest, _ := strings.Cut(name, "/")
+	switch {
+	case parts[2] == "iam" && name == "root":
+		p.kind, p.value = anAccount, account
+	case parts[2] == "iam" && kind == "user" && rest != "",
+		parts[2] == "sts" && kind == "federated-user" && rest != "":
+		p.kind = aUser
+	case parts[2] == "iam" && kind == "role" && rest != "":
+		p.kind, p.account = aRole, account
+	case parts[2] == "sts" && kind == "assumed-role" && strings.Contains(rest, "/"):
+		p.kind, p.account = aSession, account
+	default:
+		return p, "this is no principal; " + want
+	}
+	return p, ""
+}
+
+// uniqueID reports whether s has the form of the id of an IAM identity.
+func uniqueID(s string) bool {
+	return len(s) >= 16 && len(s) <= 128 && s[0] == 'A' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
+}
+
+func isAccount(s string) bool {
+	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
+}
+
+// match returns how p names who asks.
+func (p *principalPattern) match(who *Principal, deny bool) grant {
+	switch p.kind {
+	case everyone, everyAWS:
+		// Identities of providers are trusted by name only.
+		if who.Type != Federated || deny {
+			return toSelf
+		}
+	case anAccount:
+		if who.Account == "" || who.Account != p.value {
+			return notNamed
+		}
+		switch who.Type {
+		case Root:
+			return toSelf
+		case User, AssumedRole, FederatedUser:
+			return toAccount
+		}
+	case aRole:
+		if who.Type == AssumedRole && who.RoleARN == p.value {
+			return toRole
+		}
+	case aUser:
+		return p.named(who, who.Type == User || who.Type == FederatedUser)
+	case aSession:
+		return p.named(who, who.Type == AssumedRole)
+	case aProvider:
+		return p.named(who, who.Type == Federated)
+	case aService:
+		return p.named(who, who.Type == Service)
+	}
+	return notNamed
+}
+
+func (p *principalPattern) named(who *Principal, kind bool) grant {
+	if kind && who.ARN == p.value {
+		return toSelf
+	}
+	return notNamed
+}
+
+// matchPrincipal returns how the statement names who asks.
+func (st *statement) matchPrincipal(e *evaluator) grant {
+	if st.nobody {
+		return notNamed
+	}
+	if st.principals == nil {
+		return toSelf
+	}
+	who := &e.r.Principal
+	best := notNamed
+	for i := range st.principals {
+		best = max(best, st.principals[i].match(who, st.deny != st.notPrincipal))
+	}
+	switch {
+	case !st.notPrincipal:
+		return best
+	case best == notNamed && (who.Type != Federated || st.deny):
+		return toSelf
+	default:
+		return notNamed
+	}
+}
