@@ -30,6 +30,7 @@ var stored = []string{
 	"registry_settings", "repositories", "blobs", "repository_blobs", "manifests", "tags",
 	"manifest_blobs", "manifest_children", "manifest_missing", "repository_policies", "lifecycle_policies",
 	"job", "audit",
+	"identities", "identity_tags", "inline_policies", "policy_versions", "attached_policies", "memberships", "account_aliases",
 	"registry_documents", "creation_templates", "pull_through_rules", "pull_time_exclusions",
 }
 
@@ -37,7 +38,7 @@ var stored = []string{
 var access = []string{"accounts", "access_keys"}
 
 // left are not copied.
-var left = []string{"ended_uploads", "garbage", "gc_holds"}
+var left = []string{"generation", "ended_uploads", "garbage", "gc_holds"}
 
 const (
 	rowsPerBatch = 256
