@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/base64"
@@ -18,7 +19,8 @@ const maxBasic = 4 << 10
 // [TokenUser] and a token, or an access key id and its secret. from is the
 // client's address, for throttling; an invalid one is not throttled.
 //
-// Errors: [ErrInvalidCredentials], [ErrTokenExpired], [ErrThrottled].
+// Errors: [ErrInvalidCredentials], one of which is [ErrTemporaryKey];
+// [ErrTokenExpired], [ErrThrottled].
 //
 // It is the way of every request of docker and its like: a credential that was
 // good a moment ago costs one hash and one look-up, and allocates nothing.
@@ -45,7 +47,7 @@ func (s *Service) Authenticate(ctx context.Context, authorization string, from n
 	case err == nil:
 		s.good.put(hash, c)
 		return c.principal, nil
-	case errors.Is(err, ErrInvalidCredentials):
+	case errors.Is(err, ErrInvalidCredentials) && !errors.Is(err, ErrTemporaryKey): // that one is to be told again
 		s.bad.put(hash, now, clears)
 	}
 	return nil, err
@@ -64,6 +66,12 @@ func (s *Service) checkBasic(ctx context.Context, encoded string, now time.Time,
 	if user == TokenUser {
 		return s.checkToken(ctx, password, now, from)
 	}
+	if strings.HasPrefix(user, sessionIDPrefix) {
+		return nil, ErrTemporaryKey
+	}
+	if s.throttle.refuses(from, user, now) {
+		return nil, ErrThrottled
+	}
 	key, err := s.usableKey(ctx, user, from)
 	if errors.Is(err, ErrUnknownKey) {
 		return nil, ErrInvalidCredentials
@@ -72,7 +80,7 @@ func (s *Service) checkBasic(ctx context.Context, encoded string, now time.Time,
 		return nil, err
 	}
 	if subtle.ConstantTimeCompare([]byte(password), []byte(key.secret)) != 1 {
-		return nil, ErrInvalidCredentials
+		return nil, cmp.Or(s.WrongSecret(user, from), ErrInvalidCredentials)
 	}
 	return &credential{principal: &key.principal, key: key}, nil
 }

@@ -70,6 +70,7 @@ type Session struct {
 	Expires        time.Time           // when the credentials end
 	Policies       []string            // session policies, as documents; what they don't allow is not allowed; nil for none
 	Tags           map[string]string   // session tags: they win over the role's tags in aws:PrincipalTag/…
+	Transitive     []string            // keys of the tags that the next session of a chain has too
 	Provider       string              // ARN or URL of the identity provider that vouched (aws:FederatedProvider); empty for none
 	Keys           map[string][]string // claims as condition keys in lower case: "token.example.com:sub"
 	SourceIdentity string              // sts:SourceIdentity, or empty

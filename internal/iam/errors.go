@@ -19,7 +19,30 @@ var (
 	// ErrUnknownAccount means that the instance has no such account.
 	ErrUnknownAccount = errors.New("no such account")
 
+	// ErrSessionToken means that a session token is missing where one must be, is there where none can be, is not one of
+	// ours, or is of a session that is over before its time.
+	ErrSessionToken = errors.New("the session token is not valid")
+
+	// ErrSessionExpired means that temporary credentials were good and are too old.
+	ErrSessionExpired = errors.New("the session has expired")
+
+	// ErrTemporaryKey is an [ErrInvalidCredentials]: temporary credentials as user name and password. They would leave out
+	// the session token.
+	ErrTemporaryKey error = temporaryKey{}
+
+	// ErrTooManySessions means that an account has as many temporary credentials as it can have.
+	ErrTooManySessions = errors.New("the account has too many sessions that have not expired")
+
 	// ErrThrottled means that too many wrong credentials came from the same
 	// address; the credential was not looked at.
 	ErrThrottled = errors.New("too many failed sign-in attempts, try again later")
 )
+
+type temporaryKey struct{}
+
+func (temporaryKey) Error() string {
+	return "temporary credentials can't be a user name and a password: log in with the user name AWS and the password that " +
+		"'aws ecr get-login-password' prints with them"
+}
+
+func (temporaryKey) Is(target error) bool { return target == ErrInvalidCredentials }

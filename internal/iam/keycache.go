@@ -3,6 +3,7 @@ package iam
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,8 @@ const (
 type liveKey struct {
 	principal Principal
 	secret    string
+	expires   time.Time // of temporary credentials; zero for others
+	parent    string    // the access key that it ends with; empty for none
 
 	gone    atomic.Bool  // deactivated, deleted or just not known any more
 	checked atomic.Int64 // when the database last said so, Unix nanoseconds
@@ -50,14 +53,26 @@ func (c *keyCache) get(id string, now time.Time) (k *liveKey, fresh bool) {
 	return k, k != nil && c.fresh(k, now)
 }
 
+// same reports whether another reading of the same key found the same. What a session is begun with never changes.
+func (k *liveKey) same(other *liveKey) bool {
+	a, b := k.principal, other.principal
+	if a.Session != nil && b.Session != nil {
+		a.Session, b.Session = nil, nil
+	}
+	return a == b && k.secret == other.secret
+}
+
 // fresh reports whether k is known to be active.
 func (c *keyCache) fresh(k *liveKey, now time.Time) bool {
-	return !k.gone.Load() && (c.recheck == 0 || now.UnixNano()-k.checked.Load() < int64(c.recheck))
+	return !k.gone.Load() && (k.expires.IsZero() || now.Before(k.expires)) && (c.recheck == 0 || now.UnixNano()-k.checked.Load() < int64(c.recheck))
 }
 
 // fetch reads a key from the database, once for all who want it at the same time.
 func (c *keyCache) fetch(ctx context.Context, id string, now time.Time) (*liveKey, error) {
-	v, err, _ := c.flight.Do(id, func() (any, error) {
+	c.mu.RLock()
+	flight := id + strconv.FormatInt(c.changes, 10) // who asks after a change must not get an older answer
+	c.mu.RUnlock()
+	v, err, _ := c.flight.Do(flight, func() (any, error) {
 		// Others wait for the answer too: it must not end with this request.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
@@ -88,7 +103,7 @@ func (c *keyCache) reload(ctx context.Context, id string, now time.Time) (*liveK
 		// so is good for once; whoever keeps it finds it gone.
 		k.gone.Store(true)
 		return k, nil
-	case old != nil && old.secret == k.secret && old.principal == k.principal:
+	case old != nil && old.same(k):
 		old.checked.Store(now.UnixNano())
 		return old, nil
 	}
@@ -110,7 +125,11 @@ func (c *keyCache) forget(id string) {
 	defer c.mu.Unlock()
 	c.changes++
 	c.drop(id)
-	c.flight.Forget(id) // who asks from now on must not get an older answer
+	for other, k := range c.known {
+		if k.parent == id {
+			c.drop(other)
+		}
+	}
 }
 
 // drop needs mu.

@@ -19,7 +19,7 @@ const (
 
 // validKeyID reports whether an id can be one of ours. It keeps nonsense from the database.
 func validKeyID(id string) bool {
-	return strings.HasPrefix(id, keyIDPrefix) && len(id) <= maxKeyID && !strings.ContainsFunc(id, func(r rune) bool {
+	return (strings.HasPrefix(id, keyIDPrefix) || strings.HasPrefix(id, sessionIDPrefix)) && len(id) <= maxKeyID && !strings.ContainsFunc(id, func(r rune) bool {
 		return (r < 'A' || r > 'Z') && (r < '0' || r > '9')
 	})
 }
@@ -134,6 +134,49 @@ func (s *Service) Secret(ctx context.Context, id string, from netip.Addr) (Secre
 	return NewSecret(k.secret), &k.principal, nil
 }
 
+// SigningKey returns the secret of a usable access key and the principal that it acts as, for the verification of a
+// signature with a session token, or "". from is the client's address, for throttling.
+//
+// Errors: [ErrUnknownKey], which clients must not be able to tell from a signature with a wrong secret;
+// [ErrSessionToken], [ErrSessionExpired], [ErrThrottled]. After [ErrUnknownKey] and a wrong signature the caller must tell
+// the client the same.
+func (s *Service) SigningKey(ctx context.Context, id, sessionToken string, from netip.Addr) (Secret, *Principal, error) {
+	if strings.HasPrefix(id, sessionIDPrefix) != (sessionToken != "") {
+		return Secret{}, nil, ErrSessionToken
+	}
+	if sessionToken == "" {
+		if s.throttle.refuses(from, id, s.now()) {
+			return Secret{}, nil, ErrThrottled
+		}
+		return s.Secret(ctx, id, from)
+	}
+	// Only we can have made what follows: to those who show it there is no secret in what became of the session.
+	t, ok := parseToken(s.sessionKey, sessionToken)
+	if !ok || t.keyID != id {
+		return Secret{}, nil, ErrSessionToken
+	}
+	if !s.now().Before(t.expires) {
+		return Secret{}, nil, ErrSessionExpired
+	}
+	secret, p, err := s.Secret(ctx, id, from)
+	if errors.Is(err, ErrUnknownKey) {
+		err = ErrSessionToken
+	}
+	return secret, p, err
+}
+
+// WrongSecret takes note that a client at an address did not have the secret of an access key that is there. It returns
+// [ErrThrottled] if that is what a client with a key that is not there would have been told, or nil.
+func (s *Service) WrongSecret(id string, from netip.Addr) error {
+	now := s.now()
+	if !s.throttle.allows(from, now) {
+		return ErrThrottled
+	}
+	s.throttle.spend(from, now)
+	s.throttle.spendKey(from, id, now)
+	return nil
+}
+
 // usableKey returns an active key. Looking for one that is not there costs the
 // client at from some of its allowance.
 func (s *Service) usableKey(ctx context.Context, id string, from netip.Addr) (*liveKey, error) {
@@ -157,6 +200,9 @@ func (s *Service) usableKey(ctx context.Context, id string, from netip.Addr) (*l
 
 // loadKey reads a key. One that is not active is as good as none.
 func (s *Service) loadKey(ctx context.Context, id string) (*liveKey, error) {
+	if strings.HasPrefix(id, sessionIDPrefix) {
+		return s.loadSession(ctx, id)
+	}
 	var principal Principal
 	var status KeyStatus
 	var sealed []byte

@@ -17,6 +17,8 @@ const MasterKeySize = 32
 const (
 	purposeSecrets = "sekisho iam access key secrets v1"
 	purposeTokens  = "sekisho iam authorization tokens v1"
+
+	purposeSessions = "sekisho iam session tokens v1"
 )
 
 func derive(master []byte, purpose string) ([]byte, error) {

@@ -24,6 +24,8 @@ type Service struct {
 	secrets  *sealer
 	tokenKey []byte
 
+	sessionKey []byte
+
 	keys     keyCache
 	good     credentialCache
 	bad      rejectCache
@@ -45,6 +47,9 @@ func New(db *meta.DB, master []byte, now func() time.Time) (*Service, error) {
 		return nil, err
 	}
 	if s.tokenKey, err = derive(master, purposeTokens); err != nil {
+		return nil, err
+	}
+	if s.sessionKey, err = derive(master, purposeSessions); err != nil {
 		return nil, err
 	}
 	if db.Dialect() == meta.PostgreSQL {

@@ -12,6 +12,12 @@ import (
 // allowance, and when that is used up, such credentials of that address are not
 // looked at. Credentials in use are found before, so an attacker next door does
 // not lock anybody out.
+//
+// A wrong secret of an access key that is there costs the address the same, so
+// that both are told the same when, and has an allowance of its own for the
+// address and the key together: when that is used up, no secret of that key is
+// compared for that address. There is none for a key alone, because with it a
+// stranger who knows the id of a key, which is no secret, could lock its owner out.
 const (
 	rejectFor  = 2 * time.Second // at least, and at most twice as long
 	maxRejects = 4096            // in each half
@@ -77,10 +83,13 @@ func (c *rejectCache) clear() {
 	c.recent, c.older = nil, nil
 }
 
-// throttleKey is an IPv4 address or an IPv6 /64, which one client has for itself.
-type throttleKey struct{ netip.Prefix }
+// throttleKey is an IPv4 address or an IPv6 /64, which one client has for itself, and the access key in question, if any.
+type throttleKey struct {
+	netip.Prefix
+	keyID string
+}
 
-// throttle counts failures by address. An address has its whole allowance when
+// throttle counts failures by address, and by address and key. Each has its whole allowance when
 // next is not ahead of now, and none when next is throttleFull ahead.
 type throttle struct {
 	mu    sync.Mutex
@@ -94,7 +103,7 @@ func throttleKeyOf(from netip.Addr) (throttleKey, bool) {
 		bits = 64
 	}
 	p, err := from.Prefix(bits)
-	return throttleKey{p}, err == nil && from.IsValid()
+	return throttleKey{Prefix: p}, err == nil && from.IsValid()
 }
 
 // allows reports whether the address has some of its allowance left.
@@ -110,10 +119,32 @@ func (t *throttle) allows(from netip.Addr, now time.Time) bool {
 
 // spend takes one from the allowance of the address.
 func (t *throttle) spend(from netip.Addr, now time.Time) {
+	if key, ok := throttleKeyOf(from); ok {
+		t.take(key, now)
+	}
+}
+
+// refuses reports whether the address has used up its allowance for a key.
+func (t *throttle) refuses(from netip.Addr, keyID string, now time.Time) bool {
 	key, ok := throttleKeyOf(from)
 	if !ok {
-		return
+		return false
 	}
+	key.keyID = keyID
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.next[key].Sub(now) >= throttleFull
+}
+
+// spendKey takes one from the allowance of the address for a key.
+func (t *throttle) spendKey(from netip.Addr, keyID string, now time.Time) {
+	if key, ok := throttleKeyOf(from); ok {
+		key.keyID = keyID
+		t.take(key, now)
+	}
+}
+
+func (t *throttle) take(key throttleKey, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next, known := t.next[key]

@@ -17,9 +17,10 @@ const TokenLife = 12 * time.Hour
 // TokenUser is the user name that goes with a token as the password.
 const TokenUser = "AWS"
 
-// token is what an authorization token says: version, issued and expires as Unix
-// seconds, access key id. In the credential an HMAC-SHA256 follows, and all of it
-// is base64url without padding: about 90 characters.
+// token is what an authorization token says, and the session token of temporary
+// credentials: version, issued and expires as Unix seconds, access key id. In the
+// credential an HMAC-SHA256 follows, under another key for each of the two, and all
+// of it is base64url without padding: about 90 characters.
 type token struct {
 	issued, expires time.Time
 	keyID           string
@@ -34,14 +35,17 @@ const (
 var tokenEncoding = base64.RawURLEncoding.Strict()
 
 // IssueToken returns a password that, with the user name [TokenUser], stands for
-// the caller's access key until expires, at most [TokenLife] from now. A caller
-// without an access key gets [ErrInvalidCredentials].
+// the caller's access key until expires, at most [TokenLife] from now and not beyond
+// the end of a session. A caller without an access key gets [ErrInvalidCredentials].
 func (s *Service) IssueToken(_ context.Context, c *Caller) (password string, expires time.Time, err error) {
 	if c == nil || c.AccessKeyID == "" {
 		return "", time.Time{}, fmt.Errorf("issue token to %s: %w", c.Who(), ErrInvalidCredentials)
 	}
 	now := s.now().Truncate(time.Second)
 	t := token{issued: now, expires: now.Add(TokenLife), keyID: c.AccessKeyID}
+	if c.Session != nil && c.Session.Expires.Before(t.expires) {
+		t.expires = c.Session.Expires.Truncate(time.Second)
+	}
 	return t.encode(s.tokenKey), t.expires, nil
 }
 

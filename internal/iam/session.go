@@ -1,0 +1,179 @@
+package iam
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sekisho/sekisho/internal/meta"
+)
+
+const (
+	sessionIDPrefix = "ASIA"
+
+	// maxSessions is how many temporary credentials an account can have that have not expired.
+	maxSessions = 100_000
+	// sweepSessions is how many expired ones each new one removes, so that there are never many more than are good.
+	sweepSessions = 16
+)
+
+// Grant is what temporary credentials are to be.
+type Grant struct {
+	// Principal is who they act as. Its ID and Session must be set, with at least the end of the session. Issued,
+	// TokenIssued and AccessKeyID are set here.
+	Principal Principal
+	// Parent is the access key that the credentials end with. Empty for those of a role, which its policies end.
+	Parent string
+}
+
+// Credentials are temporary ones.
+type Credentials struct {
+	AccessKeyID  string // "ASIA" and 16 letters or digits
+	Secret       Secret
+	SessionToken Secret // not good without the secret
+	Expires      time.Time
+}
+
+// sessionGrant is what a row says of who acts.
+type sessionGrant struct {
+	ARN            string              `json:"arn"`
+	Type           string              `json:"type"`
+	ID             string              `json:"id"`
+	Name           string              `json:"name,omitempty"`
+	Role           string              `json:"role,omitempty"`
+	Policies       []string            `json:"policies"` // null and [] differ
+	Tags           map[string]string   `json:"tags,omitempty"`
+	Transitive     []string            `json:"transitive,omitempty"`
+	Provider       string              `json:"provider,omitempty"`
+	Keys           map[string][]string `json:"keys,omitempty"`
+	SourceIdentity string              `json:"sourceIdentity,omitempty"`
+}
+
+// sessionTypes are the principals that can have temporary credentials.
+var sessionTypes = map[string]PrincipalType{
+	Root.String(): Root, User.String(): User, AssumedRole.String(): AssumedRole,
+}
+
+// owner is the unique id of what a session acts as: of a role without the name of the session.
+func (p *Principal) owner() string {
+	id, _, _ := strings.Cut(p.ID, ":")
+	return id
+}
+
+// NewSession makes temporary credentials. Nothing is decided here: that the caller may have them is for others to find out
+// before. Errors: [ErrTooManySessions]; [ErrUnknownKey] if the parent is gone; [ErrUnknownAccount].
+func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error) {
+	p, now := &g.Principal, s.now().UTC().Truncate(time.Microsecond)
+	if p.Session == nil || p.owner() == "" || p.ARN == "" || !now.Before(p.Session.Expires) || sessionTypes[p.Type.String()] != p.Type {
+		return nil, fmt.Errorf("new session of %s: the grant is not whole", (&Caller{Principal: *p}).Who())
+	}
+	grants, err := json.Marshal(sessionGrant{
+		ARN: p.ARN, Type: p.Type.String(), ID: p.ID, Name: p.Name, Role: p.Role,
+		Policies: p.Session.Policies, Tags: p.Session.Tags, Transitive: p.Session.Transitive, Provider: p.Session.Provider,
+		Keys: p.Session.Keys, SourceIdentity: p.Session.SourceIdentity,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("new session of %s: %w", p.ARN, err)
+	}
+	c := &Credentials{
+		AccessKeyID: sessionIDPrefix + rand.Text()[:16],
+		Secret:      NewSecret(randomSecret()),
+		Expires:     p.Session.Expires.UTC().Truncate(time.Second), // what tokens and answers can say
+	}
+	t := token{issued: now, expires: c.Expires, keyID: c.AccessKeyID}
+	c.SessionToken = NewSecret(t.encode(s.sessionKey))
+	err = s.db.Update(ctx, func(tx *meta.Tx) error {
+		if err := makeRoom(ctx, tx, p.Account, now); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO sessions (id, account, owner, parent, secret, grants, issued_at, expires_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			c.AccessKeyID, p.Account, p.owner(), sql.NullString{String: g.Parent, Valid: g.Parent != ""},
+			s.secrets.seal(c.AccessKeyID, c.Secret.Reveal()), string(grants), now.UnixMicro(), c.Expires.UnixMicro())
+		return err
+	})
+	if meta.IsForeignKey(err) {
+		if err = ErrUnknownAccount; g.Parent != "" {
+			err = ErrUnknownKey
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("new session of %s: %w", p.ARN, err)
+	}
+	return c, nil
+}
+
+// makeRoom removes some sessions that have expired, and fails if the account has too many that have not.
+func makeRoom(ctx context.Context, tx *meta.Tx, account string, now time.Time) error {
+	_, err := tx.Exec(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
+		now.UnixMicro(), sweepSessions)
+	if err != nil {
+		return err
+	}
+	var one int
+	err = tx.QueryRow(ctx, `SELECT 1 FROM sessions WHERE account = $1 LIMIT 1 OFFSET $2`, account, maxSessions-1).Scan(&one)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err == nil:
+		return ErrTooManySessions
+	}
+	return err
+}
+
+// EndSessions ends all sessions of a role or a user, which its unique id names, that were issued until now. It is for the
+// transaction that deletes it; deleting a role again under its name does not bring them back.
+func EndSessions(ctx context.Context, tx *meta.Tx, owner string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM sessions WHERE owner = $1`, owner)
+	if err != nil {
+		return fmt.Errorf("end sessions of %s: %w", owner, err)
+	}
+	return nil
+}
+
+// loadSession reads temporary credentials. Expired ones, and those whose access key is not active, are as good as none.
+func (s *Service) loadSession(ctx context.Context, id string) (*liveKey, error) {
+	k := &liveKey{principal: Principal{AccessKeyID: id, Session: &Session{}}}
+	p := &k.principal
+	var issued, expires int64
+	var sealed []byte
+	var grants string
+	var parent sql.NullString
+	var status sql.NullString
+	err := s.db.QueryRow(ctx, `SELECT s.account, s.parent, k.status, s.secret, s.grants, s.issued_at, s.expires_at
+		FROM sessions s LEFT JOIN access_keys k ON k.id = s.parent WHERE s.id = $1`, id).
+		Scan(&p.Account, &parent, &status, &sealed, &grants, &issued, &expires)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && parent.Valid && KeyStatus(status.String) != KeyActive {
+		return nil, ErrUnknownKey
+	}
+	var g sessionGrant
+	if err == nil {
+		k.secret, err = s.secrets.open(id, sealed)
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(grants), &g)
+	}
+	known := false
+	if p.Type, known = sessionTypes[g.Type]; err == nil && !known {
+		err = fmt.Errorf("a principal of type %q has no sessions", g.Type)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read session %s: %w", id, err)
+	}
+	k.parent, k.expires = parent.String, time.UnixMicro(expires).UTC()
+	p.ARN, p.ID, p.Name, p.Role = g.ARN, g.ID, g.Name, g.Role
+	*p.Session = Session{
+		Issued: time.UnixMicro(issued).UTC(), Expires: k.expires,
+		Policies: g.Policies, Tags: g.Tags, Transitive: g.Transitive, Provider: g.Provider, Keys: g.Keys,
+		SourceIdentity: g.SourceIdentity,
+	}
+	if !s.now().Before(k.expires) {
+		return nil, ErrUnknownKey
+	}
+	return k, nil
+}
