@@ -3,6 +3,8 @@ package iam
 import (
 	"context"
 	"strings"
+
+	"github.com/sekisho/sekisho/internal/iam/policy"
 )
 
 // Request is what a caller wants to do.
@@ -19,6 +21,9 @@ type Resource struct {
 	ARN     string // "*" for actions that have none
 	Account string // the owner's; with "*" the caller's
 	Tags    map[string]string
+	// Policies are the resource's own: a repository policy, the trust policy of a role. A registry's come with those of its
+	// repositories.
+	Policies []policy.Named
 }
 
 // On returns a request for an action on an ARN, or "*", without policies, tags and keys of its own.
@@ -35,6 +40,9 @@ type Decision struct {
 	Allowed  bool
 	Explicit bool   // a statement decided, rather than the absence of one
 	Reason   string // follows "… on resource: <arn> " in a refusal; empty when allowed
+	// Trace explains a refusal by the policies: it evaluates again, and is to be called before the request is answered.
+	// Nil when allowed, and where no policies were asked.
+	Trace func() *policy.Trace
 }
 
 // Authorizer decides whether a caller may do what it asks for. The same arguments
