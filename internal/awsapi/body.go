@@ -1,6 +1,7 @@
 package awsapi
 
 import (
+	"crypto/sha256"
 	"errors"
 	"io"
 	"net/http"
@@ -66,6 +67,24 @@ func (b *bodies) read(r *http.Request, limit int64) (*heldBody, error) {
 			return nil, err
 		}
 	}
+}
+
+// hashBody returns the SHA-256 of the body of r, which has at most limit bytes, without keeping it.
+// Errors: [httpx.BodyError].
+func hashBody(r *http.Request, limit int64) (sum [sha256.Size]byte, err error) {
+	if r.ContentLength > limit {
+		return sum, &httpx.BodyError{Status: http.StatusRequestEntityTooLarge, Err: errBodyTooLarge}
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(r.Body, limit+1))
+	if err != nil {
+		return sum, err
+	}
+	if n > limit {
+		return sum, &httpx.BodyError{Status: http.StatusRequestEntityTooLarge, Err: errBodyTooLarge}
+	}
+	h.Sum(sum[:0])
+	return sum, nil
 }
 
 // grow makes room for size bytes.

@@ -43,6 +43,7 @@ const (
 	faultIncomplete
 	faultSignature
 	faultUnknownKey
+	faultExpiredToken
 	faultDenied
 	faultThrottled
 	faultMalformed
@@ -124,7 +125,9 @@ func faultOf(err error) (f fault, message string, ok bool) {
 		return faultMalformed, e.Error(), true
 	}
 	switch {
-	case errors.Is(err, iam.ErrUnknownKey):
+	case errors.Is(err, iam.ErrSessionExpired):
+		return faultExpiredToken, "The security token included in the request is expired", true
+	case errors.Is(err, iam.ErrSessionToken), errors.Is(err, iam.ErrUnknownKey):
 		return faultUnknownKey, "The security token included in the request is invalid.", true
 	case errors.Is(err, iam.ErrThrottled), errors.Is(err, errBusy):
 		return faultThrottled, "Rate exceeded", true

@@ -28,6 +28,7 @@ var jsonFaults = map[fault]called{
 	faultIncomplete:       {"IncompleteSignatureException", http.StatusBadRequest},
 	faultSignature:        {"InvalidSignatureException", http.StatusBadRequest},
 	faultUnknownKey:       {"UnrecognizedClientException", http.StatusBadRequest},
+	faultExpiredToken:     {"ExpiredTokenException", http.StatusBadRequest},
 	faultDenied:           {"AccessDeniedException", http.StatusBadRequest},
 	faultThrottled:        {"ThrottlingException", http.StatusBadRequest},
 	faultMalformed:        {"SerializationException", http.StatusBadRequest},

@@ -21,6 +21,7 @@ var queryFaults = map[fault]called{
 	faultIncomplete:       {"IncompleteSignature", http.StatusBadRequest},
 	faultSignature:        {"SignatureDoesNotMatch", http.StatusForbidden},
 	faultUnknownKey:       {"InvalidClientTokenId", http.StatusForbidden},
+	faultExpiredToken:     {"ExpiredToken", http.StatusForbidden},
 	faultDenied:           {"AccessDenied", http.StatusForbidden},
 	faultThrottled:        {"Throttling", http.StatusBadRequest},
 	faultMalformed:        {"MalformedQueryString", http.StatusBadRequest},

@@ -2,6 +2,7 @@ package awsapi
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -17,9 +18,14 @@ import (
 	"github.com/sekisho/sekisho/internal/iam/sigv4"
 )
 
-// Keys finds the secret of an access key, as [iam.Service] does. Errors: [iam.ErrUnknownKey], [iam.ErrThrottled].
+// Keys finds the secret of an access key, as [iam.Service] does.
 type Keys interface {
-	Secret(ctx context.Context, accessKeyID string, from netip.Addr) (iam.Secret, *iam.Principal, error)
+	// SigningKey returns the secret of an access key and who acts with it. Errors: [iam.ErrUnknownKey],
+	// [iam.ErrSessionToken], [iam.ErrSessionExpired], [iam.ErrThrottled].
+	SigningKey(ctx context.Context, accessKeyID, sessionToken string, from netip.Addr) (iam.Secret, *iam.Principal, error)
+	// WrongSecret is told that whoever used a key that is there did not have its secret. It returns nil, or the error to
+	// answer with: [iam.ErrThrottled].
+	WrongSecret(accessKeyID string, from netip.Addr) error
 }
 
 // Server answers requests for the services that it is made with, all at the path "/", as AWS's endpoints do.
@@ -27,6 +33,7 @@ type Server struct {
 	region   string
 	keys     Keys
 	verifier *sigv4.Verifier
+	nobody   string // the secret of the keys that are not there
 	bodies   *bodies
 	targets  map[string]*Service // JSON services by prefix
 	queries  []*Service
@@ -39,6 +46,7 @@ func New(region string, keys Keys, now func() time.Time, services ...*Service) *
 		region:   region,
 		keys:     keys,
 		verifier: sigv4.New(now),
+		nobody:   rand.Text() + rand.Text(),
 		bodies:   newBodies(),
 		targets:  map[string]*Service{},
 		unsigned: NewJSON("", "", ServiceOptions{Internal: "InternalFailure"}),
@@ -205,9 +213,9 @@ func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64,
 	if err != nil {
 		return authenticated{}, nil, err
 	}
-	secret, principal, err := s.keys.Secret(r.Context(), claim.AccessKeyID, w.Origin.Client)
-	if err == nil && claim.SecurityToken != "" { // there are no temporary credentials, so it is not one of ours
-		err = iam.ErrUnknownKey
+	secret, principal, err := s.keys.SigningKey(r.Context(), claim.AccessKeyID, claim.SecurityToken, w.Origin.Client)
+	if errors.Is(err, iam.ErrUnknownKey) {
+		return authenticated{}, nil, s.refuseUnknown(r, claim, maxBody)
 	}
 	if err != nil {
 		return authenticated{}, nil, err
@@ -218,6 +226,9 @@ func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64,
 	}
 	if err := s.verifier.Verify(claim, secret.Reveal(), sha256.Sum256(body.bytes)); err != nil {
 		body.release()
+		if throttled := s.keys.WrongSecret(claim.AccessKeyID, w.Origin.Client); throttled != nil {
+			err = throttled
+		}
 		return authenticated{}, nil, err
 	}
 	a := authenticated{Caller: principal.Caller()}
@@ -229,6 +240,19 @@ func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64,
 		}
 	}
 	return a, body, nil
+}
+
+// refuseUnknown does with a request under a key that is not there what is done with one under a key that is, and returns
+// what a wrong secret would have got: it is nobody's business which keys there are.
+func (s *Server) refuseUnknown(r *http.Request, claim *sigv4.Claim, maxBody int64) error {
+	sum, err := hashBody(r, maxBody)
+	if err != nil {
+		return err
+	}
+	if err := s.verifier.Verify(claim, s.nobody, sum); err != nil {
+		return err
+	}
+	return iam.ErrUnknownKey // for the sake of the form: nobody has that secret
 }
 
 // place fills in the facts of the request that a caller makes.

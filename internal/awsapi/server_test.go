@@ -40,11 +40,21 @@ const (
 	prefix = "AmazonEC2ContainerRegistry_V20150921"
 )
 
-// keys has one access key, and one that is always throttled.
+// keys has an access key, one of which a wrong secret is one too many, one that is always throttled, and temporary ones.
 type keys struct{}
 
-func (keys) Secret(_ context.Context, id string, _ netip.Addr) (iam.Secret, *iam.Principal, error) {
+func (keys) SigningKey(_ context.Context, id, token string, _ netip.Addr) (iam.Secret, *iam.Principal, error) {
+	switch {
+	case token == "expired":
+		return iam.Secret{}, nil, iam.ErrSessionExpired
+	case strings.HasPrefix(id, "ASIA") && token == "good":
+		return iam.NewSecret(secret), &iam.Principal{Account: "111122223333", ARN: "session", Type: iam.AssumedRole, AccessKeyID: id}, nil
+	case token != "" || strings.HasPrefix(id, "ASIA"):
+		return iam.Secret{}, nil, iam.ErrSessionToken
+	}
 	switch id {
+	case "AKIAGUESSED":
+		return iam.NewSecret(secret), &iam.Principal{}, nil
 	case keyID:
 		p := &iam.Principal{Account: "111122223333", ARN: iam.RootARN("111122223333"), Type: iam.Root, AccessKeyID: id}
 		return iam.NewSecret(secret), p, nil
@@ -52,6 +62,13 @@ func (keys) Secret(_ context.Context, id string, _ netip.Addr) (iam.Secret, *iam
 		return iam.Secret{}, nil, iam.ErrThrottled
 	}
 	return iam.Secret{}, nil, iam.ErrUnknownKey
+}
+
+func (keys) WrongSecret(id string, _ netip.Addr) error {
+	if id == "AKIAGUESSED" {
+		return iam.ErrThrottled
+	}
+	return nil
 }
 
 var errSecretDetail = errors.New("a detail that is nobody's business")
@@ -289,8 +306,21 @@ func TestJSONErrors(t *testing.T) {
 		{"early", with(del("fine"), func(p *post) { p.at = 16 * time.Minute }), 400, "InvalidSignatureException", "Signature not yet current: "},
 		{"wrong region", with(del("fine"), func(p *post) { p.region = "us-east-1" }), 400, "InvalidSignatureException", "Credential should be scoped to a valid region, not 'us-east-1'."},
 		{"wrong service", with(del("fine"), func(p *post) { p.service = "sts" }), 400, "InvalidSignatureException", "Credential should be scoped to correct service: 'ecr'"},
-		{"unknown key", with(del("fine"), func(p *post) { p.id = "AKIAXXXXXXXXXXXXXXXX" }), 400, "UnrecognizedClientException", "The security token included in the request is invalid."},
-		{"session token", with(del("fine"), func(p *post) { p.token = "x" }), 400, "UnrecognizedClientException", "The security token"},
+		{"unknown key", with(del("fine"), func(p *post) { p.id = "AKIAXXXXXXXXXXXXXXXX" }), 400, "InvalidSignatureException",
+			"The Canonical String for this request should have been\n'POST\n/\n"},
+		{"unknown key, too long", with(del("fine"), func(p *post) {
+			p.id, p.body = "AKIAXXXXXXXXXXXXXXXX", strings.Repeat(" ", 1<<20+1)
+			p.change = func(r *http.Request) { r.ContentLength = -1 }
+		}), 413, "RequestEntityTooLargeException", "longer than this operation takes"},
+		{"guessed too often", with(del("fine"), func(p *post) { p.id, p.secret = "AKIAGUESSED", "x" }), 400, "ThrottlingException", "Rate exceeded"},
+		{"session token", with(del("fine"), func(p *post) { p.token = "x" }), 400, "UnrecognizedClientException", "The security token included in the request is invalid."},
+		{"no session token", with(del("fine"), func(p *post) { p.id = "ASIAXXXXXXXXXXXXXXXX" }), 400, "UnrecognizedClientException", "The security token"},
+		{"expired session", with(del("fine"), func(p *post) { p.id, p.token = "ASIAXXXXXXXXXXXXXXXX", "expired" }), 400,
+			"ExpiredTokenException", "The security token included in the request is expired"},
+		{"other session token", with(del("fine"), func(p *post) {
+			p.id, p.token = "ASIAXXXXXXXXXXXXXXXX", "evil"
+			p.change = func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "good") }
+		}), 400, "InvalidSignatureException", "does not match"},
 		{"throttled", with(del("fine"), func(p *post) { p.id = "AKIATHROTTLED" }), 400, "ThrottlingException", "Rate exceeded"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -393,7 +423,9 @@ func TestQuery(t *testing.T) {
 		{"wrong secret", post{body: action, secret: "x"}, 403, "SignatureDoesNotMatch"},
 		{"late", post{body: action, at: -time.Hour}, 403, "SignatureDoesNotMatch"},
 		{"wrong service", post{body: action, service: "ecr"}, 403, "SignatureDoesNotMatch"},
-		{"unknown key", post{body: action, id: "AKIAX"}, 403, "InvalidClientTokenId"},
+		{"unknown key", post{body: action, id: "AKIAX"}, 403, "SignatureDoesNotMatch"},
+		{"no session token", post{body: action, id: "ASIAX"}, 403, "InvalidClientTokenId"},
+		{"expired session", post{body: action, id: "ASIAX", token: "expired"}, 403, "ExpiredToken"},
 		{"throttled", post{body: action, id: "AKIATHROTTLED"}, 400, "Throttling"},
 		{"unknown action", post{body: "Action=Fly&Version=2011-06-15"}, 400, "InvalidAction"},
 		{"unsupported action", post{body: "Action=GetFederationToken&Version=2011-06-15"}, 400, "UnsupportedOperation"},

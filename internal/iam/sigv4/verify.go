@@ -54,7 +54,8 @@ func (v *Verifier) Verify(c *Claim, secret string, body [sha256.Size]byte) error
 		return &Error{
 			Kind: Invalid,
 			Message: "The request signature we calculated does not match the signature you provided. " +
-				"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
+				"Check your AWS access key ID, your secret access key and the signing method: " +
+				"a key that is unknown or not active is answered like a wrong secret.",
 			Detail: "\n\nThe Canonical String for this request should have been\n'" + canonical +
 				"'\n\nThe String-to-Sign should have been\n'" + toSign + "'\n",
 		}

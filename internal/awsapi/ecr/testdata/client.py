@@ -123,13 +123,13 @@ refused('UnknownOperationException', ecr.get_lifecycle_policy, repositoryName='t
 message = refused('AccessDeniedException', ecr.describe_images, repositoryName='team/app', registryId='999999999999')
 assert message.startswith(f'User: arn:aws:iam::{account}:root is not authorized to perform: ecr:DescribeImages on resource: '), message
 stranger = boto3.client('ecr', aws_access_key_id='AKIAIOSFODNN7EXAMPLE', aws_secret_access_key='x')
-refused('UnrecognizedClientException', stranger.describe_repositories)
+refused('InvalidSignatureException', stranger.describe_repositories)
 wrong = boto3.client('ecr', aws_secret_access_key='x', aws_access_key_id=os.environ['AWS_ACCESS_KEY_ID'])
 message = refused('InvalidSignatureException', wrong.describe_repositories)
 assert message.startswith('The request signature we calculated does not match the signature you provided.'), message
 elsewhere = boto3.client('ecr', region_name='ap-northeast-1')
 refused('InvalidSignatureException', elsewhere.describe_repositories)
-refused('InvalidClientTokenId', boto3.client('sts', aws_access_key_id='AKIAIOSFODNN7EXAMPLE', aws_secret_access_key='x').get_caller_identity)
+refused('SignatureDoesNotMatch', boto3.client('sts', aws_access_key_id='AKIAIOSFODNN7EXAMPLE', aws_secret_access_key='x').get_caller_identity)
 
 # Deletion.
 deleted = ecr.batch_delete_image(repositoryName='team/app', imageIds=[{'imageTag': 'x0'}, {'imageTag': 'nope'}])
