@@ -31,14 +31,18 @@ func (s *Service) Authenticate(ctx context.Context, authorization string, from n
 	}
 	encoded := strings.TrimLeft(authorization[len(scheme):], " ")
 	hash := s.good.hash(encoded)
+	generation, err := s.generation.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
 	now := s.now()
 	if c := s.good.get(hash); c != nil {
-		if s.keys.fresh(c.key, now) && (c.expires.IsZero() || now.Before(c.expires)) {
+		if c.key.fresh(generation, now) && (c.expires.IsZero() || now.Before(c.expires)) {
 			return c.principal, nil
 		}
 		s.good.remove(hash, c)
 	}
-	refused, clears := s.bad.has(hash, now)
+	refused, clears := s.bad.has(hash, generation, now)
 	if refused {
 		return nil, ErrInvalidCredentials
 	}

@@ -3,6 +3,7 @@ package iam
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -44,7 +45,7 @@ func TestCachesAreBounded(t *testing.T) {
 
 	keys := keyCache{known: map[string]*liveKey{}, load: func(context.Context, string) (*liveKey, error) { return new(liveKey), nil }}
 	for i := range 2 * maxKeys {
-		if _, err := keys.fetch(t.Context(), fmt.Sprint(i), now); err != nil {
+		if _, err := keys.fetch(t.Context(), fmt.Sprint(i), 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,7 +59,7 @@ func TestRejectsAreForgotten(t *testing.T) {
 	var c rejectCache
 	h := credentialHash{1}
 	has := func(after time.Duration) bool {
-		refused, _ := c.has(h, now.Add(after))
+		refused, _ := c.has(h, 0, now.Add(after))
 		return refused
 	}
 	c.put(h, now, 0)
@@ -75,10 +76,12 @@ func TestRejectsAreForgotten(t *testing.T) {
 	}
 	now = now.Add(time.Hour)
 	c.put(h, now, 0)
-	c.clear()
+	if refused, _ := c.has(h, 1, now); refused {
+		t.Error("kept in another generation")
+	}
 	c.put(h, now, 0) // found bad before that
 	if has(0) {
-		t.Error("kept what was found before clear")
+		t.Error("kept what was found in an older generation")
 	}
 }
 
@@ -102,18 +105,40 @@ func TestThrottleKey(t *testing.T) {
 	}
 }
 
-// TestReloadDuringChange checks that what was read before a key changed is not kept.
-func TestReloadDuringChange(t *testing.T) {
+// TestGenerationOfKeys checks that what was read in one generation is not used in another, and that a slow reading does
+// not undo a newer one.
+func TestGenerationOfKeys(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	gone := false
 	keys := keyCache{known: map[string]*liveKey{}}
-	keys.load = func(_ context.Context, id string) (*liveKey, error) {
-		keys.forget(id) // as if deactivated after it was read
+	keys.load = func(context.Context, string) (*liveKey, error) {
+		if gone {
+			return nil, ErrUnknownKey
+		}
 		return new(liveKey), nil
 	}
-	k, err := keys.fetch(t.Context(), "AKIA", time.Unix(1e9, 0))
-	if err != nil {
+	k, err := keys.fetch(t.Context(), "AKIA", 1)
+	if err != nil || !k.fresh(1, now) || k.fresh(2, now) {
+		t.Fatalf("%+v, %v", k, err)
+	}
+	again, err := keys.fetch(t.Context(), "AKIA", 2)
+	if err != nil || again != k || !k.fresh(2, now) {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	if late, err := keys.fetch(t.Context(), "AKIA", 1); err != nil || late == k || !late.fresh(1, now) || late.fresh(2, now) {
+		t.Fatalf("%+v, %v", late, err)
+	}
+	gone = true
+	if _, err := keys.fetch(t.Context(), "AKIA", 1); !errors.Is(err, ErrUnknownKey) {
 		t.Fatal(err)
 	}
-	if keys.fresh(k, time.Unix(1e9, 0)) || len(keys.known) != 0 {
+	if got, fresh := keys.get("AKIA", 2, now); got != k || !fresh {
+		t.Error("an older reading pushed out a newer one")
+	}
+	if _, err := keys.fetch(t.Context(), "AKIA", 3); !errors.Is(err, ErrUnknownKey) {
+		t.Fatal(err)
+	}
+	if got, fresh := keys.get("AKIA", 3, now); got != nil || fresh || k.fresh(3, now) {
 		t.Error("kept")
 	}
 }

@@ -19,7 +19,7 @@ import (
 // read: all who ask at the same time share one reading, which began after the last of them asked.
 type Generation struct {
 	db *meta.DB
-	n  atomic.Int64 // SQLite: what is known
+	n  atomic.Int64 // SQLite: the highest that is known; before the first change or poll 0
 
 	mu      sync.Mutex
 	running *generationRead // guarded by mu; whose statement may have begun
@@ -39,10 +39,7 @@ type generationRead struct {
 }
 
 // NewGeneration returns the generation of a database.
-func NewGeneration(ctx context.Context, db *meta.DB) (*Generation, error) {
-	g := &Generation{db: db}
-	return g, g.Poll(ctx)
-}
+func NewGeneration(db *meta.DB) *Generation { return &Generation{db: db} }
 
 // Bump has tx begin a new generation. On PostgreSQL other transactions that do so wait for the end of this one: done
 // first, it makes changes one at a time, on all nodes together.

@@ -11,10 +11,6 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// RecheckAfter is how long, at most, a node goes on using an access key that
-// another node deactivated or deleted.
-const RecheckAfter = 3 * time.Second
-
 const (
 	maxKeys     = 8192            // kept in memory
 	loadTimeout = 5 * time.Second // to read one
@@ -28,29 +24,26 @@ type liveKey struct {
 	expires   time.Time // of temporary credentials; zero for others
 	parent    string    // the access key that it ends with; empty for none
 
-	gone    atomic.Bool  // deactivated, deleted or just not known any more
-	checked atomic.Int64 // when the database last said so, Unix nanoseconds
+	checked atomic.Int64 // the newest generation in which the database said so
 }
 
 // keyCache keeps the access keys in use. Only keys that exist get in, so strangers
-// can't push anything out.
+// can't push anything out. What it knows is good in the [Generation] in which it was read.
 type keyCache struct {
-	load    func(ctx context.Context, id string) (*liveKey, error)
-	recheck time.Duration // zero: forget is told of every change
+	load func(ctx context.Context, id string) (*liveKey, error)
 
 	flight singleflight.Group
 
-	mu      sync.RWMutex
-	known   map[string]*liveKey // guarded by mu; none is gone
-	changes int64               // guarded by mu; calls of forget
+	mu    sync.RWMutex
+	known map[string]*liveKey // guarded by mu
 }
 
 // get returns a key and whether it can be used without asking the database.
-func (c *keyCache) get(id string, now time.Time) (k *liveKey, fresh bool) {
+func (c *keyCache) get(id string, generation int64, now time.Time) (k *liveKey, fresh bool) {
 	c.mu.RLock()
 	k = c.known[id]
 	c.mu.RUnlock()
-	return k, k != nil && c.fresh(k, now)
+	return k, k != nil && k.fresh(generation, now)
 }
 
 // same reports whether another reading of the same key found the same. What a session is begun with never changes.
@@ -62,80 +55,50 @@ func (k *liveKey) same(other *liveKey) bool {
 	return a == b && k.secret == other.secret
 }
 
-// fresh reports whether k is known to be active.
-func (c *keyCache) fresh(k *liveKey, now time.Time) bool {
-	return !k.gone.Load() && (k.expires.IsZero() || now.Before(k.expires)) && (c.recheck == 0 || now.UnixNano()-k.checked.Load() < int64(c.recheck))
+// fresh reports whether k is known to be active in a generation.
+func (k *liveKey) fresh(generation int64, now time.Time) bool {
+	return k.checked.Load() >= generation && (k.expires.IsZero() || now.Before(k.expires))
 }
 
-// fetch reads a key from the database, once for all who want it at the same time.
-func (c *keyCache) fetch(ctx context.Context, id string, now time.Time) (*liveKey, error) {
-	c.mu.RLock()
-	flight := id + strconv.FormatInt(c.changes, 10) // who asks after a change must not get an older answer
-	c.mu.RUnlock()
-	v, err, _ := c.flight.Do(flight, func() (any, error) {
+// fetch reads a key from the database, once for all who want it in the same generation.
+func (c *keyCache) fetch(ctx context.Context, id string, generation int64) (*liveKey, error) {
+	v, err, _ := c.flight.Do(id+strconv.FormatInt(generation, 10), func() (any, error) {
 		// Others wait for the answer too: it must not end with this request.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
-		return c.reload(ctx, id, now)
+		return c.reload(ctx, id, generation)
 	})
 	k, _ := v.(*liveKey)
 	return k, err
 }
 
-func (c *keyCache) reload(ctx context.Context, id string, now time.Time) (*liveKey, error) {
-	c.mu.RLock()
-	before := c.changes
-	c.mu.RUnlock()
-
+func (c *keyCache) reload(ctx context.Context, id string, generation int64) (*liveKey, error) {
 	k, err := c.load(ctx, id)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := c.known[id]
+	newer := old != nil && old.checked.Load() > generation // another reading was quicker
 	switch {
 	case err != nil:
-		if errors.Is(err, ErrUnknownKey) {
-			c.drop(id)
+		if errors.Is(err, ErrUnknownKey) && !newer {
+			delete(c.known, id)
 		}
 		return nil, err
-	case c.changes != before:
-		// What was read may be what was changed. It was right when this began, and
-		// so is good for once; whoever keeps it finds it gone.
-		k.gone.Store(true)
+	case newer:
+		k.checked.Store(generation)
 		return k, nil
 	case old != nil && old.same(k):
-		old.checked.Store(now.UnixNano())
+		old.checked.Store(generation)
 		return old, nil
 	}
-	c.drop(id)
 	if len(c.known) >= maxKeys {
 		for other := range c.known { // any one: maps iterate in random order
-			c.drop(other)
+			delete(c.known, other)
 			break
 		}
 	}
-	k.checked.Store(now.UnixNano())
+	k.checked.Store(generation)
 	c.known[id] = k
 	return k, nil
-}
-
-// forget drops a key, and with it every credential that was verified with it.
-func (c *keyCache) forget(id string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.changes++
-	c.drop(id)
-	for other, k := range c.known {
-		if k.parent == id {
-			c.drop(other)
-		}
-	}
-}
-
-// drop needs mu.
-func (c *keyCache) drop(id string) {
-	if k := c.known[id]; k != nil {
-		k.gone.Store(true)
-		delete(c.known, id)
-	}
 }

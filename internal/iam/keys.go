@@ -45,14 +45,18 @@ func (s *Service) insertKey(ctx context.Context, tx *meta.Tx, k *AccessKey) erro
 // answer has its secret. Errors: [ErrUnknownAccount].
 func (s *Service) CreateRootKey(ctx context.Context, account string) (*AccessKey, error) {
 	k := s.newKey(account, RootARN(account))
-	err := s.db.Update(ctx, func(tx *meta.Tx) error { return s.insertKey(ctx, tx, k) })
+	err := s.db.Update(ctx, func(tx *meta.Tx) error {
+		if err := s.generation.Bump(ctx, tx); err != nil {
+			return err
+		}
+		return s.insertKey(ctx, tx, k)
+	})
 	if meta.IsForeignKey(err) {
 		err = ErrUnknownAccount
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create access key for account %q: %w", account, err)
 	}
-	s.changed(k.ID)
 	return k, nil
 }
 
@@ -85,7 +89,7 @@ func (s *Service) SetKeyStatus(ctx context.Context, account, id string, status K
 	if status != KeyActive && status != KeyInactive {
 		return fmt.Errorf("status %q of access key is neither %s nor %s", status, KeyActive, KeyInactive)
 	}
-	err := s.updateKey(ctx, id, `UPDATE access_keys SET status = $1 WHERE account = $2 AND id = $3`, string(status), account, id)
+	err := s.updateKey(ctx, `UPDATE access_keys SET status = $1 WHERE account = $2 AND id = $3`, string(status), account, id)
 	if err != nil {
 		return fmt.Errorf("set status of access key %q: %w", id, err)
 	}
@@ -94,15 +98,18 @@ func (s *Service) SetKeyStatus(ctx context.Context, account, id string, status K
 
 // DeleteKey deletes a key, and with it the tokens issued to it. Errors: [ErrUnknownKey].
 func (s *Service) DeleteKey(ctx context.Context, account, id string) error {
-	err := s.updateKey(ctx, id, `DELETE FROM access_keys WHERE account = $1 AND id = $2`, account, id)
+	err := s.updateKey(ctx, `DELETE FROM access_keys WHERE account = $1 AND id = $2`, account, id)
 	if err != nil {
 		return fmt.Errorf("delete access key %q: %w", id, err)
 	}
 	return nil
 }
 
-func (s *Service) updateKey(ctx context.Context, id, statement string, args ...any) error {
-	err := s.db.Update(ctx, func(tx *meta.Tx) error {
+func (s *Service) updateKey(ctx context.Context, statement string, args ...any) error {
+	return s.db.Update(ctx, func(tx *meta.Tx) error {
+		if err := s.generation.Bump(ctx, tx); err != nil {
+			return err
+		}
 		res, err := tx.Exec(ctx, statement, args...)
 		if err != nil {
 			return err
@@ -113,14 +120,6 @@ func (s *Service) updateKey(ctx context.Context, id, statement string, args ...a
 		}
 		return err
 	})
-	s.changed(id) // whatever became of it: after an error the outcome can be unknown
-	return err
-}
-
-// changed makes the caches forget what they know of a key.
-func (s *Service) changed(id string) {
-	s.keys.forget(id)
-	s.bad.clear()
 }
 
 // Secret returns the secret of a usable access key and the principal that it acts
@@ -183,15 +182,19 @@ func (s *Service) usableKey(ctx context.Context, id string, from netip.Addr) (*l
 	if !validKeyID(id) {
 		return nil, ErrUnknownKey
 	}
+	generation, err := s.generation.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
 	now := s.now()
-	k, fresh := s.keys.get(id, now)
+	k, fresh := s.keys.get(id, generation, now)
 	if fresh {
 		return k, nil
 	}
 	if k == nil && !s.throttle.allows(from, now) { // what is in use is looked at whoever else is at that address
 		return nil, ErrThrottled
 	}
-	k, err := s.keys.fetch(ctx, id, now)
+	k, err = s.keys.fetch(ctx, id, generation)
 	if errors.Is(err, ErrUnknownKey) {
 		s.throttle.spend(from, now)
 	}

@@ -15,14 +15,15 @@ import (
 )
 
 // Service keeps accounts and access keys and authenticates credentials against
-// them. It is safe for concurrent use. On PostgreSQL many nodes share the keys:
-// one that is deactivated or deleted elsewhere stops working here within
-// [RecheckAfter]; on SQLite, which one process has for itself, at once.
+// them. It is safe for concurrent use. Many nodes may share the keys: one that is
+// deactivated or deleted anywhere does not work for the next request, see [Generation].
 type Service struct {
-	db       *meta.DB
-	now      func() time.Time
-	secrets  *sealer
-	tokenKey []byte
+	db  *meta.DB
+	now func() time.Time
+
+	generation *Generation
+	secrets    *sealer
+	tokenKey   []byte
 
 	sessionKey []byte
 
@@ -42,7 +43,7 @@ func New(db *meta.DB, master []byte, now func() time.Time) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{db: db, now: now}
+	s := &Service{db: db, now: now, generation: NewGeneration(db)}
 	if s.secrets, err = newSealer(secretKey); err != nil {
 		return nil, err
 	}
@@ -51,9 +52,6 @@ func New(db *meta.DB, master []byte, now func() time.Time) (*Service, error) {
 	}
 	if s.sessionKey, err = derive(master, purposeSessions); err != nil {
 		return nil, err
-	}
-	if db.Dialect() == meta.PostgreSQL {
-		s.keys.recheck = RecheckAfter
 	}
 	s.keys.load = s.loadKey
 	s.keys.known = make(map[string]*liveKey)
@@ -114,7 +112,6 @@ func (s *Service) Bootstrap(ctx context.Context, account string) (*Account, *Acc
 		a, err := s.known(ctx, account)
 		return a, nil, err
 	}
-	s.changed(key.ID)
 	return fresh, key, nil
 }
 
@@ -142,6 +139,9 @@ func randomAccount() string {
 	n, _ := rand.Int(rand.Reader, big.NewInt(900_000_000_000)) // never fails
 	return strconv.FormatInt(n.Int64()+100_000_000_000, 10)
 }
+
+// Generation returns what goes up with every change to who may do what.
+func (s *Service) Generation() *Generation { return s.generation }
 
 // Account returns an account, or [ErrUnknownAccount].
 func (s *Service) Account(ctx context.Context, id string) (*Account, error) {

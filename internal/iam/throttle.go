@@ -36,6 +36,8 @@ type rejectCache struct {
 	older  map[credentialHash]struct{} // guarded by mu
 	turned time.Time                   // guarded by mu; when recent was begun
 	clears int64                       // guarded by mu; calls of clear
+
+	generation int64 // guarded by mu; of what is in it
 }
 
 // turn needs mu.
@@ -51,11 +53,15 @@ func (c *rejectCache) turn(now time.Time) {
 	c.recent, c.turned = nil, now
 }
 
-// has reports whether a credential is to be refused. If not, and it turns out to
+// has reports whether a credential is to be refused in a generation. If not, and it turns out to
 // be bad, put takes what has returned as well.
-func (c *rejectCache) has(h credentialHash, now time.Time) (refused bool, clears int64) {
+func (c *rejectCache) has(h credentialHash, generation int64, now time.Time) (refused bool, clears int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if generation > c.generation { // it may have been made good
+		c.generation = generation
+		c.clear()
+	}
 	c.turn(now)
 	_, recent := c.recent[h]
 	_, older := c.older[h]
@@ -76,9 +82,8 @@ func (c *rejectCache) put(h credentialHash, now time.Time, clears int64) {
 	c.recent[h] = struct{}{}
 }
 
+// clear needs mu.
 func (c *rejectCache) clear() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.clears++
 	c.recent, c.older = nil, nil
 }
