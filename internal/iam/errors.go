@@ -30,6 +30,9 @@ var (
 	// the session token.
 	ErrTemporaryKey error = temporaryKey{}
 
+	// ErrPrincipalGone means that who temporary credentials are for was deleted meanwhile.
+	ErrPrincipalGone = errors.New("the principal is gone")
+
 	// ErrTooManySessions means that an account has as many temporary credentials as it can have.
 	ErrTooManySessions = errors.New("the account has too many sessions that have not expired")
 

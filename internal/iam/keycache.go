@@ -22,7 +22,6 @@ type liveKey struct {
 	principal Principal
 	secret    string
 	expires   time.Time // of temporary credentials; zero for others
-	parent    string    // the access key that it ends with; empty for none
 
 	checked atomic.Int64 // the newest generation in which the database said so
 }

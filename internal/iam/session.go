@@ -24,8 +24,8 @@ const (
 
 // Grant is what temporary credentials are to be.
 type Grant struct {
-	// Principal is who they act as. Its ID and Session must be set, with at least the end of the session. Issued,
-	// TokenIssued and AccessKeyID are set here.
+	// Principal is who they act as: root, a user, or a role under the name of a session. Its ID and Session must be set,
+	// with at least the end of the session. When it began, and under which key, is set here.
 	Principal Principal
 	// Parent is the access key that the credentials end with. Empty for those of a role, which its policies end.
 	Parent string
@@ -59,17 +59,18 @@ var sessionTypes = map[string]PrincipalType{
 	Root.String(): Root, User.String(): User, AssumedRole.String(): AssumedRole,
 }
 
-// owner is the unique id of what a session acts as: of a role without the name of the session.
-func (p *Principal) owner() string {
+// owner is the unique id of what a session acts as: of a role without the name of the session, and none of root.
+func (p *Principal) owner() sql.NullString {
 	id, _, _ := strings.Cut(p.ID, ":")
-	return id
+	return sql.NullString{String: id, Valid: p.Type != Root}
 }
 
 // NewSession makes temporary credentials. Nothing is decided here: that the caller may have them is for others to find out
-// before. Errors: [ErrTooManySessions]; [ErrUnknownKey] if the parent is gone; [ErrUnknownAccount].
+// before. Errors: [ErrTooManySessions]; [ErrPrincipalGone] if there is no such account, role, user or parent.
 func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error) {
 	p, now := &g.Principal, s.now().UTC().Truncate(time.Microsecond)
-	if p.Session == nil || p.owner() == "" || p.ARN == "" || !now.Before(p.Session.Expires) || sessionTypes[p.Type.String()] != p.Type {
+	_, can := sessionTypes[p.Type.String()]
+	if !can || p.Session == nil || p.ID == "" || p.ARN == "" || !now.Before(p.Session.Expires) {
 		return nil, fmt.Errorf("new session of %s: the grant is not whole", (&Caller{Principal: *p}).Who())
 	}
 	grants, err := json.Marshal(sessionGrant{
@@ -98,9 +99,7 @@ func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error)
 		return err
 	})
 	if meta.IsForeignKey(err) {
-		if err = ErrUnknownAccount; g.Parent != "" {
-			err = ErrUnknownKey
-		}
+		err = ErrPrincipalGone
 	}
 	if err != nil {
 		return nil, fmt.Errorf("new session of %s: %w", p.ARN, err)
@@ -124,16 +123,6 @@ func makeRoom(ctx context.Context, tx *meta.Tx, account string, now time.Time) e
 		return ErrTooManySessions
 	}
 	return err
-}
-
-// EndSessions ends all sessions of a role or a user, which its unique id names, that were issued until now. It is for the
-// transaction that deletes it; deleting a role again under its name does not bring them back.
-func EndSessions(ctx context.Context, tx *meta.Tx, owner string) error {
-	_, err := tx.Exec(ctx, `DELETE FROM sessions WHERE owner = $1`, owner)
-	if err != nil {
-		return fmt.Errorf("end sessions of %s: %w", owner, err)
-	}
-	return nil
 }
 
 // loadSession reads temporary credentials. Expired ones, and those whose access key is not active, are as good as none.
@@ -165,7 +154,7 @@ func (s *Service) loadSession(ctx context.Context, id string) (*liveKey, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read session %s: %w", id, err)
 	}
-	k.parent, k.expires = parent.String, time.UnixMicro(expires).UTC()
+	k.expires = time.UnixMicro(expires).UTC()
 	p.ARN, p.ID, p.Name, p.Role = g.ARN, g.ID, g.Name, g.Role
 	*p.Session = Session{
 		Issued: time.UnixMicro(issued).UTC(), Expires: k.expires,
