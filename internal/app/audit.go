@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/sekisho/sekisho/internal/audit"
 	"github.com/sekisho/sekisho/internal/iam"
@@ -13,6 +14,15 @@ import (
 func (in *Instance) note(c *iam.Caller, r *iam.Request, d iam.Decision) {
 	e := event(c, r.Action, r.Resource.ARN)
 	e.Allowed, e.Reason = d.Allowed, d.Reason
+	if d.Trace != nil {
+		e.Explain = func() string {
+			trace, err := json.Marshal(d.Trace())
+			if err != nil {
+				in.Log.Error("a refusal was not explained", "request_id", e.RequestID, "err", err)
+			}
+			return string(trace)
+		}
+	}
 	in.Audit.Record(e)
 }
 
