@@ -165,8 +165,8 @@ func newRoot(c *cli) *cobra.Command {
 		commands []*cobra.Command
 	}{
 		{"Serve:", []*cobra.Command{newDemo(c), newServe(c), newConfig(c)}},
-		{"Use:", []*cobra.Command{newEnv(c), newLogin(c), newSettings(c)}},
-		{"Operate:", []*cobra.Command{newGC(c), newFsck(c), newJobs(c), newAudit(c), newDocs(c), newBackup(c), newRestore(c), newMigrate(c)}},
+		{"Use:", []*cobra.Command{newEnv(c), newLogin(c), newPolicy(c), newSettings(c)}},
+		{"Operate:", []*cobra.Command{newGC(c), newFsck(c), newJobs(c), newAudit(c), newWhy(c), newDocs(c), newBackup(c), newRestore(c), newMigrate(c)}},
 	} {
 		id := strconv.Itoa(i)
 		root.AddGroup(&cobra.Group{ID: id, Title: g.title})

@@ -24,11 +24,12 @@ func newActionPattern(s string) (actionPattern, string) {
 		a.never = true
 		return a, "the name of the action is missing after the colon; " + service + ":* is every action of the service"
 	case strings.ContainsAny(service, "?*") && s != "*:*":
+		a.never = true
 		return a, "the service in an action can't have wildcards"
 	}
 	for _, c := range []byte(s) {
 		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(":*?-_.", c) >= 0) {
-			a.never = c == ' ' || c == '\t'
+			a.never = true
 			return a, "actions consist of letters, digits and wildcards"
 		}
 	}

@@ -104,60 +104,57 @@ func parseOperator(name string) (c condition, ok bool) {
 }
 
 // match reports whether the condition holds ("IAM JSON policy elements:
-// Condition operators" and "Multivalued context keys").
-func (c *condition) match(e *evaluator) bool {
+// Condition operators" and "Multivalued context keys"). AWS says that keys with
+// several values need a quantifier, not what comes of leaving it out; here
+// such a condition holds in a Deny if it does for one of the values, and never in an Allow.
+func (c *condition) match(e *evaluator, deny bool) bool {
 	values, ok := e.values(&c.key)
 	if c.op == isNull {
 		for i := range c.values {
-			if c.values[i].bool != ok {
+			if v := &c.values[i]; !v.invalid && v.bool != ok {
 				return true
 			}
 		}
 		return false
 	}
-	if !ok {
-		switch {
-		case c.ifExists || c.quantifier == forAllValues:
-			return true
-		case c.quantifier == forAnyValue:
-			return false
-		default:
-			return c.negate
-		}
-	}
-	if c.quantifier == forAllValues {
+	switch {
+	case !ok && (c.ifExists || c.quantifier == forAllValues):
+		return true
+	case !ok:
+		return c.negate && c.quantifier == plain
+	case c.quantifier == plain && len(values) > 1 && !deny:
+		return false
+	case c.quantifier == forAllValues:
 		for _, v := range values {
 			if !c.matchValue(e, v) {
 				return false
 			}
 		}
 		return true
-	}
-	if c.quantifier == plain && c.negate {
+	default:
 		for _, v := range values {
-			if !c.matchValue(e, v) {
-				return false
+			if c.matchValue(e, v) {
+				return true
 			}
 		}
-		return true
+		return false
 	}
-	for _, v := range values {
-		if c.matchValue(e, v) {
-			return true
-		}
-	}
-	return false
 }
 
 // matchValue reports whether one value of the request satisfies the operator:
-// one of the policy's values equals it or, for negated operators, none does.
+// one of the policy's values equals it or, for negated operators, none does. A
+// value that can't be read, or whose variable is not known, satisfies nothing.
 func (c *condition) matchValue(e *evaluator, v string) bool {
-	given, ok := c.parse(v)
+	g, ok := c.parse(v)
 	if !ok {
 		return false
 	}
 	for i := range c.values {
-		if c.compare(e, &c.values[i], &given) {
+		o := &c.values[i]
+		if c.negate && (o.invalid || !o.known(e)) {
+			return false
+		}
+		if c.compare(e, o, &g) {
 			return !c.negate
 		}
 	}

@@ -5,11 +5,13 @@ type evaluator struct {
 	r                *Request
 	scratch          [1]string
 	wildcardResource bool // r.Resource is a pattern
+	bounded          bool // the principal has a permissions boundary
+	trace            *Trace
 }
 
-func newEvaluator(r *Request) evaluator {
-	e := evaluator{r: r}
-	if r.ResourcePattern {
+func newEvaluator(r *Request, p *Policies) evaluator {
+	e := evaluator{r: r, bounded: p.HasBoundary || len(p.Boundaries) > 0}
+	if r.ResourcePattern && !(r.Resource == "*" && !HasResource(r.Action)) {
 		for i := range len(r.Resource) {
 			if c := r.Resource[i]; c == '*' || c == '?' {
 				e.wildcardResource = true
@@ -29,7 +31,7 @@ func (st *statement) match(e *evaluator) grant {
 		return notNamed
 	}
 	for i := range st.conditions {
-		if !st.conditions[i].match(e) {
+		if !st.conditions[i].match(e, st.deny) {
 			return notNamed
 		}
 	}
@@ -86,6 +88,6 @@ func (e *evaluator) allows(policies []Named) (best ref, how grant) {
 
 // Decide returns the decision on r under p. It does not allocate.
 func Decide(r *Request, p *Policies) Decision {
-	e := newEvaluator(r)
+	e := newEvaluator(r, p)
 	return e.decide(p)
 }

@@ -3,19 +3,28 @@ package policy
 // decide combines the layers ("How AWS enforcement code logic evaluates
 // requests to allow or deny access" in the IAM User Guide).
 func (e *evaluator) decide(p *Policies) Decision {
-	if always(e.r.Action) {
+	r, who := e.r, &e.r.Principal
+	if always(r.Action) {
+		e.note(NoLayer, "this action needs no permission, and can't be denied")
 		return Decision{Outcome: Allowed}
 	}
 	if d, denied := e.explicit(p); denied {
 		return d
 	}
-	if l, ok := e.levels(p.ResourceControl, true); !ok && !exemptFromControl(e.r) {
-		return Decision{Layer: ResourceControlLayer, Policy: l}
+	if immutable(r) {
+		e.note(NoLayer, "the resource is AWS's own: no policy allows to change it")
+		return Decision{}
 	}
-	who := &e.r.Principal
-	inAccount := who.Type == Root || who.Type == User || who.Type == AssumedRole || who.Type == FederatedUser
-	if l, ok := e.levels(p.ServiceControl, false); inAccount && !ok && !exemptFromControl(e.r) {
-		return Decision{Layer: ServiceControlLayer, Policy: l}
+	if !exempt(who) {
+		// RCPFullAWSAccess is attached to every level and can't be detached, so
+		// only what RCPs deny counts ("Resource control policies").
+		if who.inAccount() {
+			for i := range p.ServiceControl {
+				if _, how := e.allows(p.ServiceControl[i].Policies); how == notNamed {
+					return Decision{Layer: ServiceControlLayer, Policy: p.ServiceControl[i].Name}
+				}
+			}
+		}
 	}
 	if p.HasEndpoint || len(p.Endpoint) > 0 {
 		if _, how := e.allows(p.Endpoint); how == notNamed {
@@ -23,34 +32,50 @@ func (e *evaluator) decide(p *Policies) Decision {
 		}
 	}
 	byResource, how := e.allows(p.Resource)
-	if !inAccount {
+	switch {
+	case !who.inAccount():
+		e.note(ResourceLayer, "who asks belongs to no account: the resource's policy alone decides")
 		if how == notNamed {
 			return Decision{Layer: ResourceLayer}
 		}
 		return byResource.decision(Allowed, ResourceLayer)
-	}
-	same := who.Account != "" && who.Account == e.r.ResourceAccount
-	if needsResourcePolicy(e.r.Action) || !same {
+	case who.Account != r.ResourceAccount:
+		e.note(ResourceLayer, "the resource belongs to another account: its policy must allow, and who asks must be allowed as well")
 		if how == notNamed {
 			return Decision{Layer: ResourceLayer}
 		}
-	}
-	if same && how == toSelf {
+		return e.inside(p, Decision{}, false)
+	case how == notNamed && needsResourcePolicy(r):
+		e.note(ResourceLayer, "this action must be allowed by the resource's policy, also in its account")
+		return Decision{Layer: ResourceLayer}
+	case how == toSelf:
+		e.note(ResourceLayer, "the resource's policy names who asks itself: what other policies leave out does not matter")
 		return byResource.decision(Allowed, ResourceLayer)
+	case how == toRole:
+		e.note(ResourceLayer, "the resource's policy names the role: a permissions boundary and a session policy limit its sessions all the same")
+		return e.inside(p, byResource.decision(Allowed, ResourceLayer), true)
+	case how == toAccount:
+		e.note(ResourceLayer, "the resource's policy leaves it to the account: an identity-based policy must allow")
 	}
-	allowed := byResource.decision(Allowed, ResourceLayer)
-	if !(same && how == toRole) {
-		byIdentity, how := e.allows(p.Identity)
+	return e.inside(p, Decision{}, false)
+}
+
+// inside decides by what limits the principal itself: its identity policies,
+// unless it is granted already, its permissions boundary and its session policy.
+func (e *evaluator) inside(p *Policies, allowed Decision, granted bool) Decision {
+	if !granted {
+		by, how := e.allows(p.Identity)
 		switch {
 		case how != notNamed:
-			allowed = byIdentity.decision(Allowed, IdentityLayer)
-		case who.Type == Root:
-			allowed = Decision{Outcome: Allowed, Layer: IdentityLayer}
+			allowed = by.decision(Allowed, IdentityLayer)
+		case e.r.Principal.Type == Root:
+			e.note(IdentityLayer, "the root user needs no policy")
+			allowed = Decision{Outcome: Allowed}
 		default:
 			return Decision{Layer: IdentityLayer}
 		}
 	}
-	if (p.HasBoundary || len(p.Boundaries) > 0) && who.Type != Root {
+	if e.bounded {
 		if _, how := e.allows(p.Boundaries); how == notNamed {
 			return Decision{Layer: BoundaryLayer}
 		}
@@ -63,17 +88,20 @@ func (e *evaluator) decide(p *Policies) Decision {
 	return allowed
 }
 
-// explicit returns the first statement that denies, in any layer.
+// explicit returns the first statement that denies, in any layer that applies.
 func (e *evaluator) explicit(p *Policies) (Decision, bool) {
-	if !exemptFromControl(e.r) {
+	who := &e.r.Principal
+	if !exempt(who) {
 		for i := range p.ResourceControl {
 			if r, ok := e.denies(p.ResourceControl[i].Policies); ok {
 				return r.decision(ExplicitDeny, ResourceControlLayer), true
 			}
 		}
-		for i := range p.ServiceControl {
-			if r, ok := e.denies(p.ServiceControl[i].Policies); ok {
-				return r.decision(ExplicitDeny, ServiceControlLayer), true
+		if who.inAccount() {
+			for i := range p.ServiceControl {
+				if r, ok := e.denies(p.ServiceControl[i].Policies); ok {
+					return r.decision(ExplicitDeny, ServiceControlLayer), true
+				}
 			}
 		}
 	}
@@ -91,16 +119,20 @@ func (e *evaluator) explicit(p *Policies) (Decision, bool) {
 	return Decision{}, false
 }
 
-// levels reports whether every level allows, and which does not. Where
-// implied is set, a level without policies allows.
-func (e *evaluator) levels(levels []Level, implied bool) (string, bool) {
-	for i := range levels {
-		if implied {
-			continue
-		}
-		if _, how := e.allows(levels[i].Policies); how == notNamed {
-			return levels[i].Name, false
-		}
+// inAccount reports whether p is a principal of an account, which that
+// account's policies are about.
+func (p *Principal) inAccount() bool {
+	switch p.Type {
+	case Root, User, AssumedRole, FederatedUser:
+		return p.Account != ""
+	default:
+		return false
 	}
-	return "", true
+}
+
+// note records a step for people.
+func (e *evaluator) note(l Layer, text string) {
+	if e.trace != nil {
+		e.trace.Reasons = append(e.trace.Reasons, Reason{Layer: l, Text: text})
+	}
 }

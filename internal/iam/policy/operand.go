@@ -126,10 +126,17 @@ func (c *condition) parse(s string) (g given, ok bool) {
 		g.time, ok = parseTime(s)
 	case ipAddress:
 		g.addr, ok = parseAddr(s)
+	case arnLike:
+		ok = strings.Count(s, ":") >= 5
 	default:
 		ok = true
 	}
 	return g, ok
+}
+
+// known reports whether every variable of the value has a value.
+func (o *operand) known(e *evaluator) bool {
+	return o.pattern.known(e)
 }
 
 // compare reports whether a value of the request compares as the operator,
@@ -221,8 +228,11 @@ var dateLayouts = [...]string{
 // parseTime parses a date, or seconds since 1970.
 func parseTime(s string) (time.Time, bool) {
 	if v, ok := parseNumber(s); ok && strings.Trim(s, "+.0123456789") == "" && (len(s) != 4) {
-		if v > 1<<40 {
+		if v > 1e14 {
 			return time.Time{}, false
+		}
+		if v > 1e11 { // no year that a policy means: milliseconds
+			v /= 1000
 		}
 		whole := int64(v)
 		return time.Unix(whole, int64((v-float64(whole))*1e9)).UTC(), true

@@ -69,6 +69,11 @@ func (p *pattern) match(e *evaluator, s string) bool {
 	if p.prefix {
 		return hasPrefix(s, p.text, p.fold)
 	}
+	return p.known(e) && p.glob(e, s)
+}
+
+// known reports whether every variable in p has a value.
+func (p *pattern) known(e *evaluator) bool {
 	if p.variables {
 		for i := range p.tokens {
 			if t := &p.tokens[i]; t.kind == variable {
@@ -78,7 +83,7 @@ func (p *pattern) match(e *evaluator, s string) bool {
 			}
 		}
 	}
-	return p.glob(e, s)
+	return true
 }
 
 // retry is where to go on when the characters that a star took were too few.

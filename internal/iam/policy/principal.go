@@ -129,7 +129,7 @@ func (p *principalPattern) match(who *Principal, deny bool) grant {
 			return toAccount
 		}
 	case aRole:
-		if who.Type == AssumedRole && who.RoleARN == p.value {
+		if who.Type == AssumedRole && (who.RoleARN == p.value || who.RolePathUnknown && p.sameRole(who.RoleARN)) {
 			return toRole
 		}
 	case aUser:
@@ -151,6 +151,14 @@ func (p *principalPattern) named(who *Principal, kind bool) grant {
 	return notNamed
 }
 
+// sameRole compares roles without their paths: names are unique in an account whatever their case.
+func (p *principalPattern) sameRole(arn string) bool {
+	const prefix = ":role/"
+	i, j := strings.Index(p.value, prefix), strings.Index(arn, prefix)
+	return i >= 0 && j >= 0 && p.value[:i] == arn[:j] &&
+		strings.EqualFold(p.value[strings.LastIndexByte(p.value, '/'):], arn[strings.LastIndexByte(arn, '/'):])
+}
+
 // matchPrincipal returns how the statement names who asks.
 func (st *statement) matchPrincipal(e *evaluator) grant {
 	if st.nobody {
@@ -164,12 +172,43 @@ func (st *statement) matchPrincipal(e *evaluator) grant {
 	for i := range st.principals {
 		best = max(best, st.principals[i].match(who, st.deny != st.notPrincipal))
 	}
-	switch {
-	case !st.notPrincipal:
+	if !st.notPrincipal {
 		return best
-	case best == notNamed && (who.Type != Federated || st.deny):
-		return toSelf
-	default:
+	}
+	if st.deny {
+		if !st.spares(e, best) {
+			return toSelf
+		}
 		return notNamed
 	}
+	if best == notNamed && who.Type != Federated {
+		return toSelf
+	}
+	return notNamed
+}
+
+// spares reports whether who asks is listed in the NotPrincipal of a Deny well
+// enough not to be denied ("AWS JSON policy elements: NotPrincipal"). Naming
+// the account spares its root only. A session is spared when both itself and
+// its role are listed. A principal with a permissions boundary never is: "The
+// NotPrincipal element with a Deny effect will always deny any IAM principal
+// that has a permissions boundary policy attached" ("Permissions boundaries for IAM entities").
+func (st *statement) spares(e *evaluator, best grant) bool {
+	who := &e.r.Principal
+	if e.bounded && (who.Type == User || who.Type == AssumedRole) {
+		return false
+	}
+	if who.Type != AssumedRole || who.ARN == who.RoleARN {
+		return best >= toRole
+	}
+	role := false
+	for i := range st.principals {
+		switch p := &st.principals[i]; {
+		case p.kind == everyone || p.kind == everyAWS:
+			return true
+		case p.kind == aRole:
+			role = role || p.match(who, true) == toRole
+		}
+	}
+	return role && best == toSelf
 }

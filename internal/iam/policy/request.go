@@ -31,6 +31,9 @@ type Principal struct {
 	ARN     string
 	Account string // 12 digits; empty for services and anonymous callers
 	RoleARN string // of an assumed role: arn:aws:iam::<account>:role/<path><name>
+	// RolePathUnknown says that RoleARN was made from the ARN of a session, which
+	// does not tell the path: roles are then compared by account and name.
+	RolePathUnknown bool
 }
 
 // Request is what is decided on.

@@ -1,0 +1,7 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func newPolicy(c *cli) *cobra.Command {
+	return group("policy", "Understand and test policies", newPolicySimulate(c))
+}
