@@ -19,6 +19,7 @@ type Event struct {
 	Method    string
 	Path      string // without the query
 	Client    netip.Addr
+	Endpoint  string // id of the private endpoint it came through; empty: none
 	Start     time.Time
 
 	// Filled by handlers; empty ones are not logged.
@@ -44,7 +45,7 @@ type Event struct {
 const maxLogged = 512
 
 // eventAttrs is the most attributes an event has.
-const eventAttrs = 17
+const eventAttrs = 18
 
 // log writes e to h as one record. attrs is scratch space that h does not keep:
 // attributes are passed as an inlined group so that a record of this size costs
@@ -72,6 +73,7 @@ func (e *Event) log(ctx context.Context, h slog.Handler, attrs *[eventAttrs]slog
 	if e.Client.IsValid() {
 		a = append(a, slog.String("client", e.Client.String()))
 	}
+	text("endpoint", e.Endpoint)
 	text("principal", e.Principal)
 	text("action", e.Action)
 	text("repo", e.Repo)

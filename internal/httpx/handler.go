@@ -110,12 +110,13 @@ func (s *entry) ServeHTTP(under http.ResponseWriter, r *http.Request) {
 	w.limits = &s.o.Limits
 	w.now = s.o.Now
 	w.writeMoved = start // by http.Server.WriteTimeout
-	w.Origin = s.o.Proxies.origin(r)
+	w.Origin = s.o.origin(r)
 	w.Event = Event{
 		RequestID: newRequestID(),
 		Method:    r.Method,
 		Path:      r.URL.Path,
 		Client:    w.Origin.Client,
+		Endpoint:  w.Origin.Endpoint,
 		Start:     start,
 		query:     r.URL.RawQuery,
 	}

@@ -11,6 +11,11 @@ type Origin struct {
 	Client netip.Addr // not valid for a peer without an address, such as a Unix socket
 	Secure bool       // over TLS
 	Host   string     // with the port, where the client named one
+
+	// Endpoint is the id of the private endpoint that the request came through, and VPC
+	// that of its network; empty: none. An id need not be one that there is: see
+	// [EndpointError].
+	Endpoint, VPC string
 }
 
 // BaseURL returns scheme and host, without a slash at the end.
@@ -34,20 +39,14 @@ type Proxies struct {
 // maxHops bounds how far back a chain of proxies is followed.
 const maxHops = 16
 
-func (p *Proxies) trusts(a netip.Addr) bool {
-	for _, prefix := range p.Trusted {
-		if prefix.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
+func (p *Proxies) trusts(a netip.Addr) bool { return contains(p.Trusted, a) }
 
 // origin reports where r came from. Of the addresses its proxies name, the client
 // is the last that is not itself a trusted proxy: what stands left of it was
-// written by the client and means nothing.
-func (p *Proxies) origin(r *http.Request) Origin {
-	o := Origin{Secure: r.TLS != nil, Host: r.Host}
+// written by the client and means nothing. secured says that TLS was taken off before
+// the nearest of them.
+func (p *Proxies) origin(r *http.Request, secured bool) Origin {
+	o := Origin{Secure: r.TLS != nil || secured, Host: r.Host}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		o.Client = peer.Addr().Unmap().WithZone("")
 	}

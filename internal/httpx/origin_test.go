@@ -65,7 +65,7 @@ func TestOrigin(t *testing.T) {
 				r.Header.Add(name, value)
 			}
 			p := Proxies{Trusted: trusted, Forwarded: tt.forwarded}
-			o := p.origin(r)
+			o := p.origin(r, false)
 			scheme, host, _ := strings.Cut(o.BaseURL(), "://")
 			if got := o.Client.String() + " " + scheme + " " + host; got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
@@ -84,7 +84,7 @@ func FuzzOrigin(f *testing.F) {
 			"X-Forwarded-For": {hops}, "Forwarded": {hops}, "X-Forwarded-Proto": {proto}, "X-Forwarded-Host": {host},
 		}}
 		p := Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Forwarded: forwarded}
-		o := p.origin(r)
+		o := p.origin(r, false)
 		if !o.Client.IsValid() || o.Client.Zone() != "" || o.Client.Is4In6() {
 			t.Errorf("client %v", o.Client)
 		}
@@ -92,7 +92,7 @@ func FuzzOrigin(f *testing.F) {
 			t.Errorf("host %q", o.Host)
 		}
 		want := Origin{Client: netip.MustParseAddr("10.0.0.1"), Host: "h"}
-		if diff := cmp.Diff(want, new(Proxies).origin(r), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		if diff := cmp.Diff(want, new(Proxies).origin(r, false), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -22,7 +22,7 @@ type ServerOptions struct {
 	HeaderTimeout  time.Duration // from the first byte of a request to the end of its header; default 10 s
 	KeepAlive      time.Duration // between requests of a connection; default 2 minutes
 	MaxHeaderBytes int           // default 64 KiB: a signed request with a session token fits several times
-	MaxConns       int           // open at once over all addresses, more wait to be accepted; default unlimited
+	MaxConns       int           // served at once over all addresses, more wait; default unlimited
 
 	TLS *tls.Config // nil: plain HTTP; see [Certificate]
 }
@@ -45,6 +45,7 @@ func (o *ServerOptions) setDefaults() {
 type Server struct {
 	http      *http.Server
 	tls       bool
+	log       *slog.Logger
 	limit     chan struct{} // a slot a connection; nil: unlimited
 	listeners []net.Listener
 	running   atomic.Int64       // handlers
@@ -55,7 +56,7 @@ type Server struct {
 func NewServer(h http.Handler, o ServerOptions) *Server {
 	o.setDefaults()
 	base, stop := context.WithCancel(context.Background())
-	s := &Server{stop: stop, tls: o.TLS != nil}
+	s := &Server{stop: stop, tls: o.TLS != nil, log: o.Logger}
 	if o.MaxConns > 0 {
 		s.limit = make(chan struct{}, o.MaxConns)
 	}
@@ -75,6 +76,7 @@ func NewServer(h http.Handler, o ServerOptions) *Server {
 		// Else net/http answers OPTIONS * by itself, without an id and a log event.
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return base },
+		ConnContext:                  connContext,
 		// What net/http has to say: handshakes that fail, and its own faults.
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
@@ -83,6 +85,11 @@ func NewServer(h http.Handler, o ServerOptions) *Server {
 
 // Listen opens addr, host:port, where port 0 takes a free one.
 func (s *Server) Listen(ctx context.Context, addr string) error {
+	return s.ListenWith(ctx, addr, ListenOptions{})
+}
+
+// ListenWith is Listen for an address that is a way in of its own.
+func (s *Server) ListenWith(ctx context.Context, addr string, o ListenOptions) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -90,6 +97,12 @@ func (s *Server) Listen(ctx context.Context, addr string) error {
 	}
 	if s.limit != nil {
 		l = &limitListener{TCPListener: l.(*net.TCPListener), slots: s.limit, closed: make(chan struct{})}
+	}
+	switch {
+	case len(o.Senders) > 0:
+		l = &proxyListener{Listener: l, o: o, log: s.log, timeout: s.http.ReadHeaderTimeout}
+	case o.Endpoint != nil:
+		l = &endpointListener{Listener: l, in: &way{endpoint: o.Endpoint}}
 	}
 	s.listeners = append(s.listeners, l)
 	return nil
@@ -173,16 +186,18 @@ type limitListener struct {
 	closed chan struct{}
 }
 
+// Accept takes the slot after the connection: else addresses that nobody calls would
+// hold one each.
 func (l *limitListener) Accept() (net.Conn, error) {
+	c, err := l.AcceptTCP()
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case l.slots <- struct{}{}:
 	case <-l.closed:
+		_ = c.Close()
 		return nil, net.ErrClosed
-	}
-	c, err := l.AcceptTCP()
-	if err != nil {
-		<-l.slots
-		return nil, err
 	}
 	return &limitedConn{TCPConn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
 }
