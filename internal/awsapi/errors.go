@@ -100,6 +100,9 @@ func faultOf(err error) (f fault, message string, ok bool) {
 	if e, ok := errors.AsType[*iam.DeniedError](err); ok {
 		return faultDenied, e.Error(), true
 	}
+	if e, ok := errors.AsType[*httpx.EndpointError](err); ok {
+		return faultDenied, e.Error(), true
+	}
 	if e, ok := errors.AsType[*malformed](err); ok {
 		if e.input {
 			return faultInput, e.message, true

@@ -30,6 +30,10 @@ type Keys interface {
 
 // Server answers requests for the services that it is made with, all at the path "/", as AWS's endpoints do.
 type Server struct {
+	// Admit, if not nil, is asked about each caller that came through a private endpoint, once it is known who it is, with
+	// the name of the service and the action, as policies have it. Its error is answered.
+	Admit func(c *iam.Caller, service, action string) error
+
 	region   string
 	keys     Keys
 	verifier *sigv4.Verifier
@@ -187,6 +191,11 @@ func (s *Server) claimed(r *http.Request) *Service {
 
 func (s *Server) call(w *httpx.Response, r *http.Request, svc *Service, op *operation, c *iam.Caller, decode func(any) error) error {
 	w.Event.Operation, w.Event.Action = op.name, svc.name+":"+op.name
+	if c.Endpoint != "" && s.Admit != nil {
+		if err := s.Admit(c, svc.name, w.Event.Action); err != nil {
+			return err
+		}
+	}
 	out, err := op.call(r.Context(), &Call{Caller: c, Origin: w.Origin}, &w.Event, decode)
 	if err != nil {
 		return err
@@ -258,5 +267,6 @@ func (s *Server) refuseUnknown(r *http.Request, claim *sigv4.Claim, maxBody int6
 // place fills in the facts of the request that a caller makes.
 func place(c *iam.Caller, w *httpx.Response, r *http.Request) {
 	c.SourceIP, c.SecureTransport = w.Origin.Client, w.Origin.Secure
+	c.Endpoint, c.VPC = w.Origin.Endpoint, w.Origin.VPC
 	c.RequestID, c.UserAgent = w.Event.RequestID, r.UserAgent()
 }

@@ -34,6 +34,9 @@ type Server struct {
 	Account string
 	// Region and Domain make the host names <account>.dkr.ecr.<region>.<domain>; Domain may be empty.
 	Region, Domain string
+	// Admit, if not nil, is asked about each caller that came through a private endpoint, once it is known who it is, with
+	// the action, which may be empty. Its error is answered with 403.
+	Admit func(c *iam.Caller, action string) error
 }
 
 // request is a parsed request.
@@ -55,6 +58,11 @@ func (s *Server) Serve(w *httpx.Response, r *http.Request) error {
 	// Whoever shows no credential learns nothing, not even which paths there are.
 	if aerr := s.authenticate(w, req); aerr != nil {
 		err = aerr
+	}
+	if c := req.caller; c != nil && c.Endpoint != "" && s.Admit != nil {
+		if refused := s.Admit(c, w.Event.Action); refused != nil {
+			err = &protocolError{http.StatusForbidden, "DENIED", refused.Error()}
+		}
 	}
 	if err == nil {
 		w.Event.Repo = req.repo.Name
@@ -85,6 +93,7 @@ func (s *Server) authenticate(w *httpx.Response, req *request) error {
 	}
 	c := principal.Caller()
 	c.SourceIP, c.SecureTransport, c.RequestID, c.UserAgent = w.Origin.Client, w.Origin.Secure, w.Event.RequestID, req.UserAgent()
+	c.Endpoint, c.VPC = w.Origin.Endpoint, w.Origin.VPC
 	req.caller = c
 	w.Event.Principal = c.ARN
 	return nil
