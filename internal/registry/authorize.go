@@ -3,10 +3,12 @@ package registry
 import (
 	"context"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/policy"
 	"github.com/sekisho/sekisho/internal/oci"
 )
 
@@ -22,7 +24,22 @@ type Judge struct {
 
 // Guard is what a resource brings along to decisions about it. It is shared: nothing in it may be changed.
 type Guard struct {
-	Tags map[string]string // resource tags
+	Tags     map[string]string // resource tags
+	Policies []policy.Named
+	// Bringing are there for the actions that bring repositories and images in only: a registry policy of scope V1 is about
+	// nothing else.
+	Bringing []policy.Named
+}
+
+// policies returns those that an action is held against.
+func (g *Guard) policies(action string) []policy.Named {
+	if len(g.Bringing) > 0 {
+		switch action {
+		case "ecr:ReplicateImage", "ecr:BatchImportUpstreamImage", "ecr:CreateRepository":
+			return slices.Concat(g.Policies, g.Bringing)
+		}
+	}
+	return g.Policies
 }
 
 // Repo returns nil if c may do action on a repository, and else the *iam.DeniedError that says why not. keys are the
@@ -57,7 +74,7 @@ func (j *Judge) request(ctx context.Context, action, arn string, repo Repo) (iam
 		if err != nil {
 			return r, err
 		}
-		r.Resource.Tags = g.Tags
+		r.Resource.Tags, r.Resource.Policies = g.Tags, g.policies(action)
 	}
 	return r, nil
 }
@@ -208,15 +225,23 @@ func (a *authorized) CancelUpload(ctx context.Context, c *iam.Caller, repo Repo,
 }
 
 func (a *authorized) CreateRepository(ctx context.Context, c *iam.Caller, repo Repo, s RepositorySettings, tags map[string]string) (*Repository, error) {
-	if err := a.j.Repo(ctx, c, "ecr:CreateRepository", repo, nil); err != nil {
+	keys := requestTags(tags, nil)
+	if err := a.j.Repo(ctx, c, "ecr:CreateRepository", repo, keys); err != nil {
 		return nil, err
 	}
 	if len(tags) > 0 {
-		if err := a.j.Repo(ctx, c, "ecr:TagResource", repo, nil); err != nil {
+		if err := a.j.Repo(ctx, c, "ecr:TagResource", repo, keys); err != nil {
 			return nil, err
 		}
 	}
 	return a.next.CreateRepository(ctx, c, repo, s, tags)
+}
+
+func (a *authorized) CreateByTemplate(ctx context.Context, c *iam.Caller, repo Repo, t *Template) (*Repository, error) {
+	if err := a.j.Repo(ctx, c, "ecr:CreateRepository", repo, nil); err != nil {
+		return nil, err
+	}
+	return a.next.CreateByTemplate(ctx, c, repo, t)
 }
 
 func (a *authorized) Repository(ctx context.Context, c *iam.Caller, repo Repo) (*Repository, error) {
@@ -249,12 +274,12 @@ func (a *authorized) RepositoryTags(ctx context.Context, c *iam.Caller, repo Rep
 
 func (a *authorized) TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set map[string]string, remove []string) error {
 	if len(set) > 0 {
-		if err := a.j.Repo(ctx, c, "ecr:TagResource", repo, nil); err != nil {
+		if err := a.j.Repo(ctx, c, "ecr:TagResource", repo, requestTags(set, nil)); err != nil {
 			return err
 		}
 	}
 	if len(remove) > 0 || len(set) == 0 {
-		if err := a.j.Repo(ctx, c, "ecr:UntagResource", repo, nil); err != nil {
+		if err := a.j.Repo(ctx, c, "ecr:UntagResource", repo, requestTags(nil, remove)); err != nil {
 			return err
 		}
 	}

@@ -52,9 +52,10 @@ func (d denying) Authorize(_ context.Context, _ *iam.Caller, r *iam.Request) iam
 var (
 	app   = registry.Repo{Account: account, Name: "team/app"}
 	other = registry.Repo{Account: account, Name: "team/other"}
+	made  = registry.Repo{Account: account, Name: "team/made"}
 )
 
-// call is one call of a registry's method, and what it needs: "action resource", in order. In resources, app, other and *
+// call is one call of a registry's method, and what it needs: "action resource", in order. In resources, app, other, made and *
 // stand for repositories, registry for the registry.
 type call struct {
 	method string
@@ -85,6 +86,9 @@ var calls = []call{
 	{"CreateRepository", []string{"ecr:CreateRepository app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return second(r.CreateRepository(ctx, c, app, registry.RepositorySettings{}, nil))
 	}},
+	{"CreateByTemplate", []string{"ecr:CreateRepository made"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.CreateByTemplate(ctx, c, made, &registry.Template{TemplateContent: registry.TemplateContent{Tags: map[string]string{"a": "b"}}}))
+	}},
 	{"Repository", []string{"ecr:DescribeRepositories app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return second(r.Repository(ctx, c, app))
 	}},
@@ -105,6 +109,33 @@ var calls = []call{
 	}},
 	{"TagRepository", []string{"ecr:UntagResource app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return r.TagRepository(ctx, c, app, nil, nil) // does nothing, and still nobody may
+	}},
+	{"PutTagMutability", []string{"ecr:PutImageTagMutability app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.PutTagMutability(ctx, c, app, registry.Mutable, nil))
+	}},
+	{"PutScanOnPush", []string{"ecr:PutImageScanningConfiguration app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.PutScanOnPush(ctx, c, app, true))
+	}},
+	{"SetRepositoryPolicy", []string{"ecr:SetRepositoryPolicy app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return r.SetRepositoryPolicy(ctx, c, app, `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", "Action": "ecr:*"}}`, false)
+	}},
+	{"RepositoryPolicy", []string{"ecr:GetRepositoryPolicy app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.RepositoryPolicy(ctx, c, app))
+	}},
+	{"DeleteRepositoryPolicy", []string{"ecr:DeleteRepositoryPolicy app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.DeleteRepositoryPolicy(ctx, c, app))
+	}},
+	{"PutLifecyclePolicy", []string{"ecr:PutLifecyclePolicy app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return r.PutLifecyclePolicy(ctx, c, app, `{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 9}, "action": {"type": "expire"}}]}`)
+	}},
+	{"LifecyclePolicy", []string{"ecr:GetLifecyclePolicy app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.LifecyclePolicy(ctx, c, app))
+	}},
+	{"DeleteLifecyclePolicy", []string{"ecr:DeleteLifecyclePolicy app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.DeleteLifecyclePolicy(ctx, c, app))
+	}},
+	{"InquireRepository", []string{"ecr:GetLifecyclePolicyPreview app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.InquireRepository(ctx, c, registry.LifecyclePreviewResult, app))
 	}},
 	{"Settings", []string{"ecr:GetAccountSetting registry"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return second(r.Settings(ctx, c, account))
@@ -163,6 +194,15 @@ var calls = []call{
 	{"Image", []string{"ecr:DescribeImages app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return second(r.Image(ctx, c, app, tagged("v1")))
 	}},
+	{"ImageReferrers", []string{"ecr:ListImageReferrers app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return third(r.ImageReferrers(ctx, c, app, s.digest(), registry.ReferrerFilter{Active: true}, registry.Page{}))
+	}},
+	{"ArchiveImage", []string{"ecr:UpdateImageStorageClass app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.ArchiveImage(ctx, c, app, tagged("v1"), true))
+	}},
+	{"InquireImage", []string{"ecr:DescribeImageScanFindings app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.InquireImage(ctx, c, registry.ScanFindings, app, tagged("v1")))
+	}},
 	{"Images", []string{"ecr:DescribeImages app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return third(r.Images(ctx, c, app, registry.Page{}))
 	}},
@@ -183,7 +223,7 @@ func wanted(verdict string, needs ...string) notes {
 	for _, n := range needs {
 		action, resource, _ := strings.Cut(n, " ")
 		resource = map[string]string{
-			"app": "repository/team/app", "other": "repository/team/other", "*": "repository/*", "registry": "*",
+			"app": "repository/team/app", "other": "repository/team/other", "made": "repository/team/made", "*": "repository/*", "registry": "*",
 		}[resource]
 		out = append(out, verdict+" "+action+" arn:aws:ecr:eu-west-1:"+account+":"+resource)
 	}

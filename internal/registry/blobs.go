@@ -139,8 +139,15 @@ func (l *Local) OpenBlob(ctx context.Context, _ *iam.Caller, repo Repo, d digest
 
 // MountBlob implements [Registry].
 func (l *Local) MountBlob(ctx context.Context, c *iam.Caller, repo, from Repo, d digest.Digest) (Descriptor, error) {
+	a, err := l.recentAccount(ctx, repo.Account)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	if !a.mounting && repo != from {
+		return Descriptor{}, errMountingDisabled(from, d)
+	}
 	var b *blobRow
-	err := l.update(ctx, "mount blob", func(tx *meta.Tx) error {
+	err = l.update(ctx, "mount blob", func(tx *meta.Tx) error {
 		r, err := l.repositoryIn(ctx, tx, repo)
 		if err != nil {
 			return err

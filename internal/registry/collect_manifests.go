@@ -13,7 +13,7 @@ import (
 // manifestIdle is the condition on a manifest m under which collection takes it: nothing has named it since $1, also no
 // index that was pushed before it, and nobody asked for it since $2. What it begins with is what the index manifests_untagged is made for.
 const manifestIdle = `m.untagged_at > 0 AND m.untagged_at < $1
-	AND m.pulled_at < $2
+	AND m.pulled_at < $2 AND NOT m.archived_at > m.activated_at
 	AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id)
 	AND NOT EXISTS (SELECT 1 FROM manifest_children c WHERE c.child_id = m.id)
 	AND NOT EXISTS (SELECT 1 FROM manifest_missing mm WHERE mm.repository_id = m.repository_id AND mm.digest = m.digest)
@@ -22,7 +22,7 @@ const manifestIdle = `m.untagged_at > 0 AND m.untagged_at < $1
 const (
 	// pageManifests is a page of manifests that nothing names, those first that have been so the longest.
 	pageManifests = `SELECT m.untagged_at, m.id, m.digest, m.size, r.account, r.name, ` + manifestIdle + `
-		FROM (SELECT untagged_at, id, repository_id, digest, size, pulled_at, subject FROM manifests
+		FROM (SELECT untagged_at, id, repository_id, digest, size, pulled_at, subject, archived_at, activated_at FROM manifests
 			WHERE untagged_at > 0 AND untagged_at < $1 AND (untagged_at, id) > ($3, $4) ORDER BY untagged_at, id LIMIT ` + pageLimit + `) m
 		JOIN repositories r ON r.id = m.repository_id ORDER BY m.untagged_at, m.id`
 	lockManifest       = `SELECT 1 FROM manifests WHERE id = $1 FOR UPDATE SKIP LOCKED`

@@ -9,14 +9,25 @@ import (
 	"github.com/sekisho/sekisho/internal/iam"
 )
 
-// CreateOnPush returns next with missing repositories created by the first push to them, in accounts whose settings say
-// so. settings is asked on the server's behalf; the creation itself goes through next, so the caller needs
-// ecr:CreateRepository.
-func CreateOnPush(next Registry, settings Registry) Registry { return &createOnPush{next, settings} }
+// CreateOnPush returns next with missing repositories created by the first push to them, in accounts that want it: where
+// a creation template is for it, the repository is made by that one, and where the account's settings say so, also without
+// a template. (ECR has the template alone.) wants is asked on the server's behalf; the creation itself goes through next,
+// so the caller needs ecr:CreateRepository.
+func CreateOnPush(next Registry, wants CreationWants) Registry {
+	return &createOnPush{next, wants}
+}
+
+// CreationWants says how accounts want missing repositories to be made, as [Local] does.
+type CreationWants interface {
+	// Template returns the creation template of a repository that is missing, or nil.
+	Template(ctx context.Context, repo Repo, on Occasion) (*Template, error)
+	// Settings is that of [Registry].
+	Settings(ctx context.Context, c *iam.Caller, account string) (Settings, error)
+}
 
 type createOnPush struct {
 	Registry
-	settings Registry
+	wants CreationWants
 }
 
 func (p *createOnPush) StartUpload(ctx context.Context, c *iam.Caller, repo Repo) (id string, err error) {
@@ -40,14 +51,21 @@ func (p *createOnPush) push(ctx context.Context, c *iam.Caller, repo Repo, do fu
 	if !errors.Is(err, ErrOf(RepositoryUnknown)) {
 		return err
 	}
-	s, serr := p.settings.Settings(ctx, iam.SystemCaller(repo.Account, "create-on-push"), repo.Account)
-	if serr != nil {
-		return serr
+	t, terr := p.wants.Template(ctx, repo, OnPush)
+	if terr != nil {
+		return terr
 	}
-	if !s.CreateOnPush {
-		return err
+	if t == nil {
+		s, serr := p.wants.Settings(ctx, iam.SystemCaller(repo.Account, "create-on-push"), repo.Account)
+		if serr != nil {
+			return serr
+		}
+		if !s.CreateOnPush {
+			return err
+		}
+		t = &Template{}
 	}
-	_, err = p.Registry.CreateRepository(ctx, c, repo, RepositorySettings{}, nil)
+	_, err = p.CreateByTemplate(ctx, c, repo, t)
 	if err != nil && !errors.Is(err, ErrOf(RepositoryExists)) {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sekisho/sekisho/internal/oci"
 )
 
 // Kind says what went wrong, for a protocol to translate into its own code and status.
@@ -34,6 +36,15 @@ const (
 	SettingInvalid
 	TooManyTags // on a resource
 	TooManyUploads
+	PolicyUnknown
+	PolicyInvalid // also one that locks its author out
+	LifecyclePolicyUnknown
+	LifecyclePolicyInvalid
+	ImageArchived
+	ImageExists      // the manifest and its tag are there already
+	BlobExists       // and was to be new
+	UploadEmpty      // no bytes came
+	StorageClassKept // an image can't be archived as things are
 
 	RegistryPolicyUnknown
 	TemplateUnknown
@@ -99,6 +110,21 @@ func errManifestUnknown(r Repo, tag string, d digest.Digest) error {
 		orNull(string(d)), orNull(tag), r.Name, r.Account)
 	e.Detail = map[string]string{"name": r.Name}
 	return e
+}
+
+func errArchived(r Repo, ref oci.Reference) error {
+	e := errorf(ImageArchived, "The image with imageId {imageDigest:'%s', imageTag:'%s'} within the repository with name '%s' in the registry with id '%s' is archived and cannot be pulled; restore it with UpdateImageStorageClass, or push it again",
+		orNull(string(ref.Digest)), orNull(ref.Tag), r.Name, r.Account)
+	e.Detail = map[string]string{"name": r.Name}
+	return e
+}
+
+func errImageExists(r Repo, d digest.Digest, tag string) error {
+	return errorf(ImageExists, "Image with digest '%s' and tag '%s' already exists in the repository with name '%s' in registry with id '%s'", d, orNull(tag), r.Name, r.Account)
+}
+
+func errBlobExists(r Repo, d digest.Digest) error {
+	return errorf(BlobExists, "The layer with digest '%s' already exists in the repository with name '%s' in the registry with id '%s'", d, r.Name, r.Account)
 }
 
 func orNull(s string) string {

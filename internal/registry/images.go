@@ -13,23 +13,30 @@ import (
 )
 
 // selectImage's tags come as one text; a tag has no space in it.
-const selectImage = `SELECT m.digest, m.media_type, m.artifact_type, m.config_media_type, m.subject, m.content_size, m.pushed_at, m.pulled_at,
+const selectImage = `SELECT m.digest, m.media_type, m.artifact_type, m.config_media_type, m.subject, m.content_size, m.pushed_at, m.pulled_at, m.archived_at, m.activated_at,
 		COALESCE((SELECT string_agg(t.name, ' ') FROM tags t WHERE t.manifest_id = m.id), '') FROM manifests m `
 
 func scanImage(row interface{ Scan(...any) error }) (Image, error) {
 	var i Image
-	var pushed, pulled int64
+	var pushed, pulled, archived, activated int64
 	var tags string
-	if err := row.Scan(&i.Digest, &i.MediaType, &i.ArtifactType, &i.ConfigMediaType, &i.Subject, &i.Size, &pushed, &pulled, &tags); err != nil {
+	if err := row.Scan(&i.Digest, &i.MediaType, &i.ArtifactType, &i.ConfigMediaType, &i.Subject, &i.Size, &pushed, &pulled, &archived, &activated, &tags); err != nil {
 		return i, err
 	}
 	i.PushedAt = time.UnixMicro(pushed).UTC()
-	if pulled > 0 {
-		i.PulledAt = time.UnixMicro(pulled).UTC()
-	}
+	i.PulledAt, i.ArchivedAt, i.ActivatedAt = timeOrZero(pulled), timeOrZero(archived), timeOrZero(activated)
+	i.Archived = archived > activated
 	i.Tags = strings.Fields(tags)
 	sort.Strings(i.Tags)
 	return i, nil
+}
+
+// timeOrZero is a time of the database in which 0 is never.
+func timeOrZero(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
 }
 
 // Image implements [Registry].

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/sekisho/sekisho/internal/blob"
@@ -47,6 +48,9 @@ type Options struct {
 	RedirectExpiry time.Duration
 	// Settings are those of accounts that have set none.
 	Settings Settings
+	// Generation counts the changes to who may do what, those to repositories' policies and tags among them. Without one, on
+	// PostgreSQL, they are read for every decision.
+	Generation *iam.Generation
 	// OnChange runs in the transaction of every change, for what must be true with it: the audit record, jobs.
 	OnChange func(ctx context.Context, tx *meta.Tx, ch Change) error
 }
@@ -73,8 +77,11 @@ type Local struct {
 	ids     uploadIDs
 	uploads uploadCount
 	cache   *cache // nil on PostgreSQL
+	guards  guardCache
 	pulls   pullLog
 	stats   statsCache
+
+	accounts accounts
 }
 
 var _ Registry = (*Local)(nil)
@@ -126,6 +133,7 @@ type reader interface {
 type repository struct {
 	id int64
 	Repository
+	guard atomic.Pointer[Guard] // nil until somebody asks for it
 }
 
 const selectRepository = `SELECT id, account, name, created_at, settings, tags FROM repositories`

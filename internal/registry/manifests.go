@@ -18,12 +18,12 @@ import (
 	"github.com/sekisho/sekisho/internal/oci"
 )
 
-const selectManifest = `SELECT m.id, m.digest, m.media_type, m.artifact_type, m.subject, m.pushed_at, m.pulled_at, m.untagged_at, m.data FROM manifests m `
+const selectManifest = `SELECT m.id, m.digest, m.media_type, m.artifact_type, m.subject, m.pushed_at, m.pulled_at, m.untagged_at, m.archived_at > m.activated_at, m.data FROM manifests m `
 
 func scanManifest(row *sql.Row) (*Manifest, error) {
 	var m Manifest
 	var pushed, pulled, untagged int64
-	if err := row.Scan(&m.id, &m.Digest, &m.MediaType, &m.ArtifactType, &m.Subject, &pushed, &pulled, &untagged, &m.Data); err != nil {
+	if err := row.Scan(&m.id, &m.Digest, &m.MediaType, &m.ArtifactType, &m.Subject, &pushed, &pulled, &untagged, &m.archived, &m.Data); err != nil {
 		return nil, err
 	}
 	m.PushedAt = time.UnixMicro(pushed).UTC()
@@ -51,7 +51,7 @@ func readManifest(ctx context.Context, q reader, r *repository, ref oci.Referenc
 }
 
 // Manifest implements [Registry].
-func (l *Local) Manifest(ctx context.Context, _ *iam.Caller, repo Repo, ref oci.Reference) (*Manifest, error) {
+func (l *Local) Manifest(ctx context.Context, c *iam.Caller, repo Repo, ref oci.Reference) (*Manifest, error) {
 	r, err := l.repository(ctx, repo)
 	if err != nil {
 		return nil, err
@@ -60,13 +60,18 @@ func (l *Local) Manifest(ctx context.Context, _ *iam.Caller, repo Repo, ref oci.
 	if err != nil {
 		return nil, err
 	}
+	if m.archived {
+		return nil, errArchived(repo, ref)
+	}
 	now := l.now()
 	if m.idleSince > 0 && l.o.Grace > 0 && now.UnixMicro() >= m.idleSince+l.o.Grace.Microseconds()/2 {
 		if err := l.touchManifest(ctx, r, m, now.UnixMicro()); err != nil {
 			return nil, err
 		}
 	}
-	l.pulls.mark(m, now)
+	if l.noted(ctx, c, repo.Account) {
+		l.pulls.mark(m, now)
+	}
 	return m, nil
 }
 
@@ -149,6 +154,9 @@ func (l *Local) PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put M
 		if err := w.run(put.Tags); err != nil {
 			return err
 		}
+		if put.New && !w.fresh && !w.moved {
+			return errImageExists(repo, d, strings.Join(put.Tags, ", "))
+		}
 		return l.changed(ctx, tx, c, "ecr:PutImage", repo, strings.Join(append([]string{string(d)}, put.Tags...), " "))
 	})
 	if err != nil {
@@ -185,6 +193,7 @@ type manifestWrite struct {
 	parsed *oci.Manifest
 	now    int64
 	fresh  bool // this transaction inserted the manifest
+	moved  bool // this transaction moved a tag, or a manifest out of the archive
 	stale  stale
 }
 
@@ -197,7 +206,18 @@ func (w *manifestWrite) run(tags []string) error {
 			return err
 		}
 	}
-	return nil
+	if w.fresh && len(w.parsed.Children) == 0 {
+		return nil
+	}
+	return w.activate() // after it was named: who is archiving it meanwhile has to wait or be waited for
+}
+
+// activate takes what was pushed out of the archive.
+func (w *manifestWrite) activate() error {
+	n := len(w.stale.refs)
+	err := activate(w.ctx, w.tx, w.m.id, w.now, &w.stale)
+	w.moved = w.moved || len(w.stale.refs) > n
+	return err
 }
 
 // insert writes the manifest's row and what it needs, unless it is there.
@@ -368,6 +388,7 @@ func (w *manifestWrite) tag(name string) error {
 		return err
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 1 {
+		w.moved = true
 		return errors.Join(err, w.named())
 	}
 	find := `SELECT manifest_id FROM tags WHERE repository_id = $1 AND name = $2`
@@ -400,6 +421,7 @@ func (w *manifestWrite) tag(name string) error {
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
 		return errors.Join(err, errAgain) // another node moved or deleted it
 	}
+	w.moved = true
 	if err := untagged(w.ctx, w.tx, there, w.now, &w.stale); err != nil {
 		return err
 	}

@@ -79,10 +79,10 @@ func (l *Local) referrers(ctx context.Context, r *repository, d digest.Digest) (
 // readReferrers reads at most limit referrers, or as many as fit in maxReferrersBytes, but one, and says whether there
 // are more.
 func (l *Local) readReferrers(ctx context.Context, r *repository, d digest.Digest, artifactType, after string, limit int) (list []referrer, more bool, err error) {
-	q := `SELECT digest, artifact_type, descriptor FROM manifests WHERE repository_id = $1 AND subject = $2 AND subject <> '' AND digest > $3 ORDER BY digest LIMIT $4`
+	q := `SELECT digest, artifact_type, descriptor FROM manifests WHERE repository_id = $1 AND subject = $2 AND subject <> '' AND digest > $3 AND NOT ` + archivedManifest + ` ORDER BY digest LIMIT $4`
 	args := []any{r.id, string(d), after, limit + 1}
 	if artifactType != "" {
-		q = `SELECT digest, artifact_type, descriptor FROM manifests WHERE repository_id = $1 AND subject = $2 AND subject <> '' AND digest > $3 AND artifact_type = $5 ORDER BY digest LIMIT $4`
+		q = `SELECT digest, artifact_type, descriptor FROM manifests WHERE repository_id = $1 AND subject = $2 AND subject <> '' AND digest > $3 AND artifact_type = $5 AND NOT ` + archivedManifest + ` ORDER BY digest LIMIT $4`
 		args = append(args, artifactType)
 	}
 	rows, err := l.db.Query(ctx, q, args...)

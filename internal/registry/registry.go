@@ -27,11 +27,11 @@ import (
 // Registry is a registry of one or more accounts. Every call is made on behalf of a caller; [Authorize] decides whether
 // it may. Errors that a client can do something about are of type [*Error] or [*iam.DeniedError].
 type Registry interface {
-	// Manifest returns a manifest by tag or digest. Errors: RepositoryUnknown, ManifestUnknown.
+	// Manifest returns a manifest by tag or digest. Errors: RepositoryUnknown, ManifestUnknown, ImageArchived.
 	Manifest(ctx context.Context, c *iam.Caller, repo Repo, ref oci.Reference) (*Manifest, error)
 	// PutManifest stores a manifest and points tags at it: all or nothing, durable on return. Pushing what is there
-	// already succeeds. Errors: RepositoryUnknown, ManifestInvalid, DigestMismatch, BlobsMissing, ManifestsMissing,
-	// TagImmutable.
+	// already succeeds, and takes it out of the archive. Errors: RepositoryUnknown, ManifestInvalid, DigestMismatch, BlobsMissing, ManifestsMissing,
+	// TagImmutable, ImageExists.
 	PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put ManifestPut) (*Manifest, error)
 	// DeleteManifest deletes a manifest and the tags that name it, or, by tag, the tag alone. Errors: RepositoryUnknown,
 	// ManifestUnknown, Referenced.
@@ -73,6 +73,9 @@ type Registry interface {
 
 	// CreateRepository creates a repository. Errors: RepositoryExists, NameInvalid.
 	CreateRepository(ctx context.Context, c *iam.Caller, repo Repo, s RepositorySettings, tags map[string]string) (*Repository, error)
+	// CreateByTemplate is CreateRepository with all that a template says. Who pushes or pulls needs no permission for what
+	// the template adds. Errors: RepositoryExists, NameInvalid.
+	CreateByTemplate(ctx context.Context, c *iam.Caller, repo Repo, t *Template) (*Repository, error)
 	// Repository returns one repository. Errors: RepositoryUnknown.
 	Repository(ctx context.Context, c *iam.Caller, repo Repo) (*Repository, error)
 	// Repositories returns an account's repositories in byte order of their names, and whether there are more.
@@ -83,8 +86,37 @@ type Registry interface {
 	RepositoryTags(ctx context.Context, c *iam.Caller, repo Repo) (map[string]string, error)
 	// TagRepository sets and removes resource tags. Errors: RepositoryUnknown, TooManyTags.
 	TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set map[string]string, remove []string) error
+	// PutTagMutability says which tags can be moved. Errors: RepositoryUnknown, SettingInvalid.
+	PutTagMutability(ctx context.Context, c *iam.Caller, repo Repo, m Mutability, exclusions []string) (*Repository, error)
+	// PutScanOnPush says whether images are to be scanned when they are pushed. Errors: RepositoryUnknown.
+	PutScanOnPush(ctx context.Context, c *iam.Caller, repo Repo, on bool) (*Repository, error)
+
+	// RepositoryPolicy returns a repository's policy as it was set. Errors: RepositoryUnknown, PolicyUnknown.
+	RepositoryPolicy(ctx context.Context, c *iam.Caller, repo Repo) (document string, err error)
+	// SetRepositoryPolicy sets it; one that would keep the caller from setting another only if force. Errors:
+	// RepositoryUnknown, PolicyInvalid.
+	SetRepositoryPolicy(ctx context.Context, c *iam.Caller, repo Repo, document string, force bool) error
+	// DeleteRepositoryPolicy deletes it and returns it. Errors: RepositoryUnknown, PolicyUnknown.
+	DeleteRepositoryPolicy(ctx context.Context, c *iam.Caller, repo Repo) (document string, err error)
+	// LifecyclePolicy returns a repository's lifecycle policy. Errors: RepositoryUnknown, LifecyclePolicyUnknown.
+	LifecyclePolicy(ctx context.Context, c *iam.Caller, repo Repo) (*LifecyclePolicy, error)
+	// PutLifecyclePolicy sets it. Errors: RepositoryUnknown, LifecyclePolicyInvalid.
+	PutLifecyclePolicy(ctx context.Context, c *iam.Caller, repo Repo, document string) error
+	// DeleteLifecyclePolicy deletes it and returns it. Errors: RepositoryUnknown, LifecyclePolicyUnknown.
+	DeleteLifecyclePolicy(ctx context.Context, c *iam.Caller, repo Repo) (*LifecyclePolicy, error)
+
+	// InquireRepository is Repository for an operation of another name.
+	InquireRepository(ctx context.Context, c *iam.Caller, why Inquiry, repo Repo) (*Repository, error)
+	// InquireImage is Image for an operation of another name.
+	InquireImage(ctx context.Context, c *iam.Caller, why Inquiry, repo Repo, ref oci.Reference) (*Image, error)
+
 	// Image returns what is known about one image. Errors: RepositoryUnknown, ManifestUnknown.
 	Image(ctx context.Context, c *iam.Caller, repo Repo, ref oci.Reference) (*Image, error)
+	// ArchiveImage puts an image into the archive, where it can't be pulled, or takes it out again. Errors:
+	// RepositoryUnknown, ManifestUnknown, StorageClassKept.
+	ArchiveImage(ctx context.Context, c *iam.Caller, repo Repo, ref oci.Reference, archive bool) (*Image, error)
+	// ImageReferrers returns what refers to d, by digest, and whether there is more. Errors: RepositoryUnknown.
+	ImageReferrers(ctx context.Context, c *iam.Caller, repo Repo, d digest.Digest, f ReferrerFilter, page Page) ([]Referrer, bool, error)
 	// Images returns a repository's images in byte order of their digests, and whether there are more. Errors: RepositoryUnknown.
 	Images(ctx context.Context, c *iam.Caller, repo Repo, page Page) ([]Image, bool, error)
 
@@ -141,8 +173,9 @@ type Manifest struct {
 	Data         []byte        // as pushed
 	PushedAt     time.Time
 
-	id     int64
-	pulled *pullMark
+	id       int64
+	pulled   *pullMark
+	archived bool
 	// idleSince is the last time, in Unix microseconds and as the database has it, that the manifest was named by a tag or
 	// an index, pushed or pulled; 0 while something names it.
 	idleSince int64
@@ -154,6 +187,8 @@ type ManifestPut struct {
 	Digest    digest.Digest // what the client says it is; empty when it pushes by tag alone
 	MediaType string        // the request's Content-Type; empty: as the manifest says
 	Data      []byte
+	// New refuses, with ImageExists, what would change nothing.
+	New bool
 }
 
 // DeleteOptions says how far a deletion by tag goes.
@@ -173,6 +208,9 @@ type UploadEnd struct {
 	At     int64     // where Body goes, or AtEnd
 	Body   io.Reader // the rest of the bytes; nil for none
 	Size   int64     // length of Body, -1 if unknown
+	// New says with BlobExists that the blob was there before; the upload is ended all the same. An upload without bytes is
+	// refused, with UploadEmpty.
+	New bool
 }
 
 // Referrers is a page of a referrers list.
@@ -200,6 +238,9 @@ type Image struct {
 	Size            int64 // bytes of the blobs it names; of an index, of the images it names
 	PushedAt        time.Time
 	PulledAt        time.Time // zero: never; kept to the minute
+	Archived        bool
+	ArchivedAt      time.Time // the last time; zero: never
+	ActivatedAt     time.Time // when it left the archive the last time; zero: never
 }
 
 // Settings are an account's settings for its whole registry.

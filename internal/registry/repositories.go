@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"strconv"
-	"time"
 
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/meta"
@@ -18,29 +17,44 @@ const maxResourceTags = 50
 
 // CreateRepository implements [Registry].
 func (l *Local) CreateRepository(ctx context.Context, c *iam.Caller, repo Repo, s RepositorySettings, tags map[string]string) (*Repository, error) {
+	return l.CreateByTemplate(ctx, c, repo, &Template{TemplateContent: TemplateContent{Settings: s, Tags: tags}})
+}
+
+// CreateByTemplate implements [Registry]. There is no moment at which the repository is there without its policy.
+func (l *Local) CreateByTemplate(ctx context.Context, c *iam.Caller, repo Repo, t *Template) (*Repository, error) {
 	if err := oci.CheckName(repo.Name); err != nil {
 		return nil, errorf(NameInvalid, "%v", err)
 	}
-	if err := s.check(); err != nil {
+	if err := t.checkContent(); err != nil {
 		return nil, err
 	}
-	if err := checkResourceTags(tags); err != nil {
-		return nil, err
-	}
+	tags := t.Tags
 	if tags == nil {
 		tags = map[string]string{}
 	}
-	out := &Repository{Repo: repo, CreatedAt: l.now().UTC().Truncate(time.Microsecond), Settings: s, Tags: tags}
+	out := &Repository{Repo: repo, CreatedAt: l.timeOf(), Settings: t.Settings, Tags: tags}
 	err := l.update(ctx, "create repository", func(tx *meta.Tx) error {
-		res, err := tx.Exec(ctx, `INSERT INTO repositories (account, name, created_at, settings, tags) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, name) DO NOTHING`,
-			repo.Account, repo.Name, out.CreatedAt.UnixMicro(), encode(s), encode(tags))
+		var id int64
+		err := tx.QueryRow(ctx, `INSERT INTO repositories (account, name, created_at, settings, tags) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (account, name) DO NOTHING RETURNING id`,
+			repo.Account, repo.Name, out.CreatedAt.UnixMicro(), encode(t.Settings), encode(tags)).Scan(&id)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errRepositoryExists(repo)
+		}
+		if err == nil && t.RepositoryPolicy != "" {
+			_, err = tx.Exec(ctx, `INSERT INTO repository_policies (repository_id, document) VALUES ($1, $2)`, id, t.RepositoryPolicy)
+		}
+		if err == nil && t.LifecyclePolicy != "" {
+			_, err = tx.Exec(ctx, `INSERT INTO lifecycle_policies (repository_id, document, evaluated_at) VALUES ($1, $2, 0)`, id, t.LifecyclePolicy)
+		}
 		if err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, errRepositoryExists(repo))
+		detail := ""
+		if t.Prefix != "" {
+			detail = "by the template " + t.Prefix
 		}
-		return l.changed(ctx, tx, c, "ecr:CreateRepository", repo, "")
+		return l.changed(ctx, tx, c, "ecr:CreateRepository", repo, detail)
 	})
 	if err != nil {
 		return nil, err
@@ -100,6 +114,9 @@ func (l *Local) Repositories(ctx context.Context, _ *iam.Caller, account string,
 func (l *Local) DeleteRepository(ctx context.Context, c *iam.Caller, repo Repo, force bool) (*Repository, error) {
 	var r *repository
 	err := l.update(ctx, "delete repository", func(tx *meta.Tx) (err error) {
+		if err := l.decides(ctx, tx); err != nil {
+			return err
+		}
 		if r, err = l.readRepository(ctx, tx, repo); err != nil {
 			return err
 		}
@@ -149,12 +166,11 @@ func (l *Local) RepositoryTags(ctx context.Context, _ *iam.Caller, repo Repo) (m
 
 // TagRepository implements [Registry].
 func (l *Local) TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set map[string]string, remove []string) error {
-	find := selectRepository + ` WHERE account = $1 AND name = $2`
-	if l.db.Dialect() == meta.PostgreSQL {
-		find += ` FOR NO KEY UPDATE` // changes come one after another, and pushes don't wait
-	}
 	err := l.update(ctx, "tag repository", func(tx *meta.Tx) error {
-		r, err := scanFound(repo, tx.QueryRow(ctx, find, repo.Account, repo.Name))
+		if err := l.decides(ctx, tx); err != nil {
+			return err
+		}
+		r, err := l.lockRepository(ctx, tx, repo)
 		if err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ func TestAuthorized(t *testing.T) {
 	registrytest.Run(t, func(t *testing.T) registrytest.Instance {
 		i := instance(t, metatest.SQLite, memories, false)
 		j := &registry.Judge{Judge: iam.Judge{Authorizer: iam.RootOnly{}, Note: func(*iam.Caller, *iam.Request, iam.Decision) {}}, Region: "eu-west-1"}
-		i.Nodes[0] = registry.CreateOnPush(registry.Authorize(i.Nodes[0], j), i.Nodes[0])
+		i.Nodes[0] = registry.CreateOnPush(registry.Authorize(i.Nodes[0], j), i.Nodes[0].(*registry.Local))
 		return i
 	})
 }

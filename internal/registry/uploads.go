@@ -136,8 +136,12 @@ func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id
 	if _, err := oci.ParseDigest(string(end.Digest)); err != nil {
 		return Descriptor{}, errorf(DigestMismatch, "%v", err)
 	}
-	if _, err := l.repository(ctx, repo); err != nil {
+	r, err := l.repository(ctx, repo)
+	if err != nil {
 		return Descriptor{}, err
+	}
+	if end.New {
+		return l.completeNew(ctx, c, r, id, end)
 	}
 	size, err := l.uploadSize(ctx, repo, id)
 	if err != nil {
@@ -180,6 +184,31 @@ func (l *Local) CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id
 	}
 	l.uploads.end()
 	return l.keepObject(ctx, repo, end.Digest, object, began)
+}
+
+// completeNew is CompleteUpload for one who wants to know whether the blob was there before. The upload is ended all the
+// same: then what the client is told is there stays for the time that it needs.
+func (l *Local) completeNew(ctx context.Context, c *iam.Caller, r *repository, id string, end UploadEnd) (Descriptor, error) {
+	_, err := l.blob(ctx, r, end.Digest)
+	there := err == nil
+	if err != nil && !errors.Is(err, ErrOf(BlobUnknown)) {
+		return Descriptor{}, err
+	}
+	if !there && end.Body == nil {
+		size, err := l.uploadSize(ctx, r.Repo, id)
+		if err != nil {
+			return Descriptor{}, err
+		}
+		if size == 0 {
+			return Descriptor{}, errorf(UploadEmpty, "The upload with upload id '%.64s' does not contain any layer parts", id)
+		}
+	}
+	end.New = false
+	d, err := l.CompleteUpload(ctx, c, r.Repo, id, end)
+	if err == nil && there {
+		err = errBlobExists(r.Repo, end.Digest)
+	}
+	return d, err
 }
 
 // completeSmall ends an upload of which nothing came before.

@@ -25,6 +25,7 @@ var codes = map[registry.Kind]codeStatus{
 	registry.RepositoryUnknown: {"NAME_UNKNOWN", http.StatusNotFound},
 	registry.NameInvalid:       {"NAME_INVALID", http.StatusBadRequest},
 	registry.ManifestUnknown:   {"MANIFEST_UNKNOWN", http.StatusNotFound},
+	registry.ImageArchived:     {"MANIFEST_UNKNOWN", http.StatusNotFound}, // so that a client that means to push goes on
 	registry.ManifestInvalid:   {"MANIFEST_INVALID", http.StatusBadRequest},
 	registry.BlobUnknown:       {"BLOB_UNKNOWN", http.StatusNotFound},
 	registry.BlobsMissing:      {"MANIFEST_BLOB_UNKNOWN", http.StatusNotFound},
