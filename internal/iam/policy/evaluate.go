@@ -4,7 +4,7 @@ package policy
 // requests to allow or deny access" in the IAM User Guide).
 func (e *evaluator) decide(p *Policies) Decision {
 	r, who := e.r, &e.r.Principal
-	if always(r.Action) {
+	if always(r) {
 		e.note(NoLayer, "this action needs no permission, and can't be denied")
 		return Decision{Outcome: Allowed}
 	}

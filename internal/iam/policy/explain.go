@@ -39,7 +39,7 @@ type Check struct {
 func Explain(r *Request, p *Policies) *Trace {
 	t := &Trace{}
 	e := newEvaluator(r, p)
-	if !always(r.Action) {
+	if !always(r) {
 		e.explainLayers(t, p)
 	}
 	e.trace = t

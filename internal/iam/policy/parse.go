@@ -119,7 +119,6 @@ func (ps *parser) document(root *node) error {
 		}
 		sids[st.sid] = true
 		st.index, st.label = i, newLabel(st.sid, i)
-		st.line = newSyntaxError(ps.text, item.offset, "", "").Line
 		if st.deny {
 			ps.p.deny = append(ps.p.deny, i)
 		} else {
@@ -128,6 +127,12 @@ func (ps *parser) document(root *node) error {
 		ps.p.statements = append(ps.p.statements, *st)
 	}
 	return nil
+}
+
+func alphanumeric(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9')
+	})
 }
 
 // unknown is the error of an element that is not one of known.
@@ -174,6 +179,9 @@ func (ps *parser) statement(n *node, path string) (*statement, error) {
 			return nil, ps.wrong(m.value, path+".Sid", "a string")
 		}
 		st.sid = m.value.text
+		if k := ps.p.kind; !ps.lenient && (k == Identity || k == Trust) && !alphanumeric(st.sid) {
+			return nil, ps.errorAt(m.value.offset, path+".Sid", "%q: a Sid consists of letters and digits", st.sid)
+		}
 	}
 	if err := ps.effect(st, n, at["Effect"], path); err != nil {
 		return nil, err
@@ -262,6 +270,9 @@ func (ps *parser) actions(st *statement, n *node, at map[string]*member, path st
 	st.notAction = not
 	return ps.strings(m.value, path+"."+m.name, func(item *node, path string) error {
 		a, problem := newActionPattern(item.text)
+		if problem == "" && ps.p.kind == Trust && !strings.HasPrefix(strings.ToLower(item.text), "sts:") {
+			problem = "a trust policy is about assuming its role: its actions are such as sts:AssumeRole"
+		}
 		if problem != "" && !ps.lenient {
 			return ps.errorAt(item.offset, path, "%q: %s", item.text, problem)
 		}

@@ -51,7 +51,6 @@ type statement struct {
 	index int // from 0
 	sid   string
 	label string // the Sid or, without one, the number from 1
-	line  int
 	deny  bool
 
 	// principals is nil where the kind has none, or where a lenient document lacks them.

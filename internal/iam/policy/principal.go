@@ -77,6 +77,9 @@ func newAWSPrincipal(p principalPattern) (principalPattern, string) {
 		}
 		return p, "this is no principal; " + want
 	}
+	if parts[1] != partition {
+		return p, "there is no partition " + parts[1] + " here; " + want
+	}
 	if strings.ContainsAny(s, "*?") {
 		return p, "the ARN of a principal can't have wildcards; " + want
 	}

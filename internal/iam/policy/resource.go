@@ -27,11 +27,32 @@ func newResourcePattern(s string, variables, complete bool) (resourcePattern, st
 	}
 	p.pattern = newPattern(s, join(tokens), false)
 	p.typeWildcard = wildcardType(s)
-	if problem == "" && s != "*" && !strings.HasPrefix(s, "arn:") {
-		problem = `a resource is an ARN or "*"`
+	if problem == "" && s != "*" {
+		problem = checkResource(s, complete)
 	}
 	return p, problem
 }
+
+// checkResource says what AWS refuses in the ARN of a Resource.
+func checkResource(s string, complete bool) string {
+	parts := strings.SplitN(s, ":", 6)
+	switch {
+	case parts[0] != "arn" || len(parts) < 3:
+		return `a resource is an ARN or "*"`
+	case !knownPartition(parts[1]):
+		return "there is no partition " + parts[1] + " here; write arn:" + partition + ":…"
+	case parts[2] == "" || strings.ContainsAny(parts[2], "*?$"):
+		return "the service in an ARN is written out, without wildcards"
+	case len(parts) < 6 && !complete:
+		return "an ARN has six parts with colons between them"
+	}
+	return ""
+}
+
+// partition is the one that this implementation knows.
+const partition = "aws"
+
+func knownPartition(s string) bool { return s == partition || s == "*" }
 
 // narrow marks the wildcards of an ARN that match no colon, and returns how many
 // colons the pattern has. "If the * wildcard is the last character of a resource

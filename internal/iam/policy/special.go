@@ -4,12 +4,12 @@ import "strings"
 
 // What AWS evaluates in ways of its own, by service.
 
-// always reports whether an action needs no permission and can't be denied:
+// always reports whether a request needs no permission and can't be denied:
 // "No permissions are required to perform this operation. If an administrator
 // attaches a policy … that explicitly denies access to the sts:GetCallerIdentity
 // action, you can still perform this operation" (GetCallerIdentity, AWS STS API Reference).
-func always(action string) bool {
-	return equalFold(action, "sts:GetCallerIdentity")
+func always(r *Request) bool {
+	return r.Principal.inAccount() && equalFold(r.Action, "sts:GetCallerIdentity")
 }
 
 // needsResourcePolicy reports whether a request needs the allowance of the
