@@ -1,6 +1,7 @@
 package ecr
 
 import (
+	"maps"
 	"net/url"
 	"testing"
 
@@ -10,7 +11,11 @@ import (
 )
 
 // Constraints are those that inputs are held against, by operation.
-func Constraints() map[string][]awsapi.Member { return constraints }
+func Constraints() map[string][]awsapi.Member {
+	all := maps.Clone(constraints)
+	maps.Copy(all, registryConstraints)
+	return all
+}
 
 // AddressesFor returns the repositoryUri and proxyEndpoint of a repository "app".
 func AddressesFor(t *testing.T, domain, public, account string, o httpx.Origin) (uri, endpoint string) {

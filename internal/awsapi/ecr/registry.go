@@ -35,13 +35,3 @@ func (a *API) getAuthorizationToken(ctx context.Context, c *awsapi.Call, in *sdk
 	}
 	return out, nil
 }
-
-func (a *API) describeRegistry(ctx context.Context, c *awsapi.Call, _ *sdk.DescribeRegistryInput) (*sdk.DescribeRegistryOutput, error) {
-	if err := a.Judge.Anywhere(ctx, c.Caller, "ecr:DescribeRegistry"); err != nil {
-		return nil, err
-	}
-	return &sdk.DescribeRegistryOutput{
-		RegistryId:               &c.Account,
-		ReplicationConfiguration: &types.ReplicationConfiguration{Rules: []types.ReplicationRule{}},
-	}, nil
-}

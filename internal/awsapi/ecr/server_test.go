@@ -62,7 +62,7 @@ func newServer(t testing.TB) *server {
 	links := &ociserver.Links{Key: key32, Keys: keys, Now: time.Now}
 	s := &server{
 		key: key,
-		api: &ecr.API{Registry: served, Judge: judge, Tokens: keys, Links: links, Addresses: ecr.Addresses{Account: account, Region: region}},
+		api: &ecr.API{Registry: served, Control: registry.NewControl(local, judge), Judge: judge, Tokens: keys, Links: links, Addresses: ecr.Addresses{Account: account, Region: region}},
 	}
 	aws4 := awsapi.New(region, keys, time.Now, s.api.Service(), sts.Service())
 	oci := &ociserver.Server{Registry: served, Auth: keys, Links: links, Account: account, Region: region}

@@ -32,6 +32,7 @@ type Links interface {
 // API is what the operations work on.
 type API struct {
 	Registry  registry.Registry
+	Control   *registry.Control
 	Judge     *registry.Judge // for the actions that no method of Registry stands for
 	Tokens    Tokens
 	Links     Links
@@ -70,6 +71,7 @@ func (a *API) Service() *awsapi.Service {
 	awsapi.Handle(s, op("InitiateLayerUpload"), a.initiateLayerUpload)
 	awsapi.Handle(s, op("UploadLayerPart"), a.uploadLayerPart)
 	awsapi.Handle(s, op("CompleteLayerUpload"), a.completeLayerUpload)
+	a.handleRegistry(s)
 	return s
 }
 
