@@ -31,6 +31,7 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	defer stop()
 	wg.Go(func() { in.Local.Run(background) })
 	wg.Go(func() { in.Audit.Run(background) })
+	wg.Go(func() { in.IAM.Generation().Run(background, in.generationUnread) })
 	if err := in.startJobs(ctx); err != nil {
 		return err
 	}
@@ -85,6 +86,11 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	defer cancel()
 	err = srv.Shutdown(grace)
 	return errors.Join(err, <-served)
+}
+
+// generationUnread tells that changes which another process may have made are not noticed.
+func (in *Instance) generationUnread(err error) {
+	in.Log.Warn("the generation of identities and policies can't be read", "err", err)
 }
 
 // endTracing sends the last spans, if the collector takes them soon.
@@ -163,7 +169,7 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 		Region:   in.Config.Region,
 		Domain:   in.Config.Domain,
 	}
-	ecrAPI := &ecr.API{Registry: served, Judge: in.Judge, Tokens: in.IAM, Links: links, Addresses: in.addresses()}
+	ecrAPI := &ecr.API{Registry: served, Control: registry.NewControl(in.Local, in.Judge), Judge: in.Judge, Tokens: in.IAM, Links: links, Addresses: in.addresses()}
 	aws := awsapi.New(in.Config.Region, in.IAM, in.now, ecrAPI.Service(), sts.Service())
 	health := in.health()
 	return func(w *httpx.Response, r *http.Request) error {
