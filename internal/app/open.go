@@ -119,10 +119,12 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		RedirectExpiry: c.Blobs.S3.RedirectExpiry,
 		Settings:       registry.Settings{CreateOnPush: c.CreateOnPush},
 		OnChange:       in.changed,
+		Generation:     in.IAM.Generation(),
 	})
 	if err != nil {
 		return nil, err
 	}
+	in.Judge.Guard = in.Local.Guard
 	return in, in.openJobs()
 }
 
