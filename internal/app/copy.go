@@ -1,10 +1,8 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,7 +54,7 @@ func (in *Instance) CopyTo(ctx context.Context, to *config.Config, progress func
 	if err := target.openFolder(Serve); err != nil {
 		return report, err
 	}
-	if err := target.takeMasterKey(in.master); err != nil {
+	if err := target.takeMasterKeys(in.master); err != nil {
 		return report, err
 	}
 	if err := target.openState(ctx); err != nil {
@@ -79,25 +77,6 @@ func (in *Instance) CopyTo(ctx context.Context, to *config.Config, progress func
 		return report, err
 	}
 	return report, writeFile(target.path(rootKeyFile), rootKey)
-}
-
-// takeMasterKey makes key the target's: without it, what was sealed with it is lost.
-func (in *Instance) takeMasterKey(key []byte) error {
-	own, err := in.Config.DecodeMasterKey()
-	if err != nil {
-		return err
-	}
-	if own != nil {
-		if !bytes.Equal(own, key) {
-			return errors.New("master_key: the target must have the master key of what is copied into it, because secrets are sealed with it")
-		}
-		return nil
-	}
-	name := in.path(masterKeyFile)
-	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is there already: %w", name, transfer.ErrNotEmpty)
-	}
-	return writeFile(name, []byte(hex.EncodeToString(key)+"\n"))
 }
 
 // hold keeps collection from deleting bytes until release is called, or for an hour after this process has died.

@@ -4,13 +4,8 @@ package app
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -26,6 +21,7 @@ import (
 	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/registry"
+	"github.com/sekisho/sekisho/internal/seal"
 )
 
 // Files of the data folder.
@@ -68,7 +64,9 @@ type Instance struct {
 	Jobs      *job.Queue
 	Collector *registry.Collector
 
-	master  []byte // key
+	Seal *seal.Ring
+
+	master  [][]byte // keys, the first one of which seals
 	linkKey []byte
 	now     func() time.Time
 	close   []func() error // in reverse order
@@ -85,31 +83,36 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 	if err := in.openFolder(mode); err != nil {
 		return nil, err
 	}
-	if in.master, err = in.masterKey(mode); err != nil {
+	if in.master, err = in.masterKeys(mode); err != nil {
 		return nil, err
+	}
+	if in.Seal, err = seal.New(in.master...); err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
 	}
 	if err := in.openState(ctx); err != nil {
 		return nil, err
 	}
-	if in.IAM, err = iam.New(in.DB, in.master, in.now); err != nil {
+	if in.IAM, err = iam.New(in.DB, in.Seal, in.now); err != nil {
 		return nil, err
 	}
 	if err := in.bootstrap(ctx, mode); err != nil {
 		return nil, err
 	}
-	uploadKey, err := derive(in.master, "sekisho upload ids")
+	uploadKeys, err := in.Seal.Derive("sekisho upload ids")
 	if err != nil {
 		return nil, err
 	}
-	if in.linkKey, err = derive(in.master, "sekisho download links"); err != nil {
+	linkKeys, err := in.Seal.Derive("sekisho download links")
+	if err != nil {
 		return nil, err
 	}
+	in.linkKey = linkKeys[0]
 	in.Audit = audit.New(in.DB, audit.Options{Logger: log, Now: in.now, Retention: c.Audit.Retention})
 	in.Judge = &registry.Judge{Judge: iam.Judge{Authorizer: iam.RootOnly{}, Note: in.note}, Region: c.Region}
 	in.Local, err = registry.NewLocal(in.DB, in.Blobs, registry.Options{
 		Logger:         log,
 		Now:            in.now,
-		UploadKey:      uploadKey,
+		UploadKey:      uploadKeys[0],
 		CacheBytes:     int64(c.Limits.Cache),
 		Grace:          c.GC.Grace,
 		UploadExpiry:   c.GC.Uploads,
@@ -179,41 +182,11 @@ func (in *Instance) openFolder(mode Mode) error {
 	return nil
 }
 
-// masterKey returns the configured master key, or the one in the data folder, which the first start makes.
-func (in *Instance) masterKey(mode Mode) ([]byte, error) {
-	if key, err := in.Config.DecodeMasterKey(); err != nil || key != nil {
-		return key, err
-	}
-	text, err := os.ReadFile(in.path(masterKeyFile))
-	if errors.Is(err, fs.ErrNotExist) && mode == Serve {
-		key := make([]byte, iam.MasterKeySize)
-		if _, err := rand.Read(key); err != nil {
-			return nil, err
-		}
-		return key, writeFile(in.path(masterKeyFile), []byte(hex.EncodeToString(key)+"\n"))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read master key: %w; name the folder of an instance, or the key with master_key_file", err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read master key: %w", err)
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != iam.MasterKeySize {
-		return nil, fmt.Errorf("%s must hold %d bytes in hexadecimal; restore it from a backup", in.path(masterKeyFile), iam.MasterKeySize)
-	}
-	return key, nil
-}
-
 func writeFile(name string, data []byte) error {
 	if err := durable.WriteFile(durable.OS{}, name, data, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
-}
-
-func derive(master []byte, purpose string) ([]byte, error) {
-	return hkdf.Key(sha256.New, master, nil, purpose, 32)
 }
 
 func openBlobs(ctx context.Context, c *config.Config) (blob.Store, error) {

@@ -59,7 +59,9 @@ type Config struct {
 
 	// 32 bytes, in hex or base64, that seal the secrets in the database and sign
 	// tokens. When empty, <data>/master.key, made on the first start. Several nodes
-	// need the same one. Without it, what is sealed is lost.
+	// need the same one. Without it, what is sealed is lost. To replace it, give the
+	// new one and the old one with a comma between them until `sekisho key rotate` is
+	// done: the first one seals, the others only open.
 	MasterKey Secret `yaml:"master_key"`
 
 	// Whether a new account makes repositories when something is pushed to them. It

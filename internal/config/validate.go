@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // derive fills what follows from other settings.
@@ -70,7 +71,7 @@ func (l *loader) validate() {
 	l.database()
 	l.blobs()
 	if !c.MasterKey.IsZero() {
-		_, err := c.DecodeMasterKey()
+		_, err := c.DecodeMasterKeys()
 		l.checkErr("master_key", err)
 	}
 
@@ -147,20 +148,36 @@ func (l *loader) blobs() {
 	l.check("blobs.s3.redirect_expiry", b.S3.RedirectExpiry > 0, "must be more than 0")
 }
 
-// DecodeMasterKey returns the 32 bytes of MasterKey, nil when there is none.
-func (c *Config) DecodeMasterKey() ([]byte, error) {
-	text := strings.TrimSpace(c.MasterKey.Reveal())
-	if text == "" {
-		return nil, nil
+// DecodeMasterKeys returns the keys of MasterKey, 32 bytes each; nil when there are none.
+func (c *Config) DecodeMasterKeys() ([][]byte, error) { return ParseMasterKeys(c.MasterKey.Reveal()) }
+
+// ParseMasterKeys reads master keys, in hex or base64, with commas or white space between them.
+func ParseMasterKeys(text string) ([][]byte, error) {
+	var keys [][]byte
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+		key := decodeKey(word)
+		if key == nil {
+			return nil, errors.New("it is not 32 bytes in hex or base64: make one with `openssl rand -hex 32`")
+		}
+		for _, other := range keys {
+			if string(other) == string(key) {
+				return nil, errors.New("it names the same key twice")
+			}
+		}
+		keys = append(keys, key)
 	}
+	return keys, nil
+}
+
+func decodeKey(text string) []byte {
 	for _, decode := range []func(string) ([]byte, error){
 		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,
 	} {
 		if key, err := decode(text); err == nil && len(key) == 32 {
-			return key, nil
+			return key
 		}
 	}
-	return nil, errors.New("it is not 32 bytes in hex or base64: make one with `openssl rand -hex 32`")
+	return nil
 }
 
 func (l *loader) check(key string, ok bool, format string, args ...any) {

@@ -90,7 +90,7 @@ func (s *Service) checkBasic(ctx context.Context, encoded string, now time.Time,
 }
 
 func (s *Service) checkToken(ctx context.Context, password string, now time.Time, from netip.Addr) (*credential, error) {
-	t, ok := parseToken(s.tokenKey, password)
+	t, ok := parseToken(s.tokenKeys, password)
 	if !ok {
 		return nil, ErrInvalidCredentials
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/seal"
 )
 
 const (
@@ -36,8 +37,12 @@ func (s *Service) newKey(account, principal string) *AccessKey {
 }
 
 func (s *Service) insertKey(ctx context.Context, tx *meta.Tx, k *AccessKey) error {
-	_, err := tx.Exec(ctx, `INSERT INTO access_keys (id, account, principal, status, secret, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		k.ID, k.Account, k.ARN, string(k.Status), s.secrets.seal(k.ID, k.Secret.Reveal()), k.Created.UnixMicro())
+	sealed, err := s.seal.Seal(ctx, tx, seal.AccessKeySecrets(), []byte(k.Secret.Reveal()), k.ID)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO access_keys (id, account, principal, status, secret, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		k.ID, k.Account, k.ARN, string(k.Status), sealed, k.Created.UnixMicro())
 	return err
 }
 
@@ -150,7 +155,7 @@ func (s *Service) SigningKey(ctx context.Context, id, sessionToken string, from 
 		return s.Secret(ctx, id, from)
 	}
 	// Only we can have made what follows: to those who show it there is no secret in what became of the session.
-	t, ok := parseToken(s.sessionKey, sessionToken)
+	t, ok := parseToken(s.sessionKeys, sessionToken)
 	if !ok || t.keyID != id {
 		return Secret{}, nil, ErrSessionToken
 	}
@@ -219,7 +224,7 @@ func (s *Service) loadKey(ctx context.Context, id string) (*liveKey, error) {
 	case status != KeyActive:
 		return nil, ErrUnknownKey
 	}
-	secret, err := s.secrets.open(id, sealed)
+	secret, err := s.seal.Open(ctx, s.db, seal.AccessKeySecrets(), sealed, id)
 	if err != nil {
 		return nil, fmt.Errorf("read access key %s: %w", id, err)
 	}
@@ -227,5 +232,5 @@ func (s *Service) loadKey(ctx context.Context, id string) (*liveKey, error) {
 	if principal.ARN == RootARN(principal.Account) {
 		principal.Type = Root
 	}
-	return &liveKey{principal: principal, secret: secret}, nil
+	return &liveKey{principal: principal, secret: string(secret)}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/seal"
 )
 
 // Service keeps accounts and access keys and authenticates credentials against
@@ -22,10 +23,9 @@ type Service struct {
 	now func() time.Time
 
 	generation *Generation
-	secrets    *sealer
-	tokenKey   []byte
+	seal       *seal.Ring
 
-	sessionKey []byte
+	tokenKeys, sessionKeys [][]byte // the first one signs, all verify
 
 	keys     keyCache
 	good     credentialCache
@@ -33,24 +33,20 @@ type Service struct {
 	throttle throttle
 }
 
-// New returns a Service over db. The master key has [MasterKeySize] bytes and is
-// the same on every node and for as long as the database lives.
-func New(db *meta.DB, master []byte, now func() time.Time) (*Service, error) {
-	if len(master) != MasterKeySize {
-		return nil, fmt.Errorf("master key has %d bytes, it must have %d", len(master), MasterKeySize)
-	}
-	secretKey, err := derive(master, purposeSecrets)
-	if err != nil {
+// What tokens are signed with is derived from the master key, so they end with it.
+const (
+	purposeTokens   = "sekisho iam authorization tokens v1"
+	purposeSessions = "sekisho iam session tokens v1"
+)
+
+// New returns a Service over db. The ring seals the secrets of access keys; it has the same
+// master keys on every node.
+func New(db *meta.DB, ring *seal.Ring, now func() time.Time) (_ *Service, err error) {
+	s := &Service{db: db, now: now, generation: NewGeneration(db), seal: ring}
+	if s.tokenKeys, err = ring.Derive(purposeTokens); err != nil {
 		return nil, err
 	}
-	s := &Service{db: db, now: now, generation: NewGeneration(db)}
-	if s.secrets, err = newSealer(secretKey); err != nil {
-		return nil, err
-	}
-	if s.tokenKey, err = derive(master, purposeTokens); err != nil {
-		return nil, err
-	}
-	if s.sessionKey, err = derive(master, purposeSessions); err != nil {
+	if s.sessionKeys, err = ring.Derive(purposeSessions); err != nil {
 		return nil, err
 	}
 	s.keys.load = s.loadKey
@@ -189,7 +185,7 @@ func (s *Service) checkMasterKey(ctx context.Context, account string) error {
 		return nil
 	}
 	if err == nil {
-		_, err = s.secrets.open(id, sealed)
+		_, err = s.seal.Open(ctx, s.db, seal.AccessKeySecrets(), sealed, id)
 	}
 	if err != nil {
 		return fmt.Errorf("check master key with access key of account %s: %w", account, err)

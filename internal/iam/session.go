@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/seal"
 )
 
 const (
@@ -87,15 +88,19 @@ func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error)
 		Expires:     p.Session.Expires.UTC().Truncate(time.Second), // what tokens and answers can say
 	}
 	t := token{issued: now, expires: c.Expires, keyID: c.AccessKeyID}
-	c.SessionToken = NewSecret(t.encode(s.sessionKey))
+	c.SessionToken = NewSecret(t.encode(s.sessionKeys[0]))
 	err = s.db.Update(ctx, func(tx *meta.Tx) error {
 		if err := makeRoom(ctx, tx, p.Account, now); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO sessions (id, account, owner, parent, secret, grants, issued_at, expires_at)
+		sealed, err := s.seal.Seal(ctx, tx, seal.SessionSecrets(), []byte(c.Secret.Reveal()), c.AccessKeyID)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO sessions (id, account, owner, parent, secret, grants, issued_at, expires_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			c.AccessKeyID, p.Account, p.owner(), sql.NullString{String: g.Parent, Valid: g.Parent != ""},
-			s.secrets.seal(c.AccessKeyID, c.Secret.Reveal()), string(grants), now.UnixMicro(), c.Expires.UnixMicro())
+			sealed, string(grants), now.UnixMicro(), c.Expires.UnixMicro())
 		return err
 	})
 	if meta.IsForeignKey(err) {
@@ -142,7 +147,9 @@ func (s *Service) loadSession(ctx context.Context, id string) (*liveKey, error) 
 	}
 	var g sessionGrant
 	if err == nil {
-		k.secret, err = s.secrets.open(id, sealed)
+		var secret []byte
+		secret, err = s.seal.Open(ctx, s.db, seal.SessionSecrets(), sealed, id)
+		k.secret = string(secret)
 	}
 	if err == nil {
 		err = json.Unmarshal([]byte(grants), &g)

@@ -46,7 +46,7 @@ func (s *Service) IssueToken(_ context.Context, c *Caller) (password string, exp
 	if c.Session != nil && c.Session.Expires.Before(t.expires) {
 		t.expires = c.Session.Expires.Truncate(time.Second)
 	}
-	return t.encode(s.tokenKey), t.expires, nil
+	return t.encode(s.tokenKeys[0]), t.expires, nil
 }
 
 func (t *token) encode(key []byte) string {
@@ -58,8 +58,8 @@ func (t *token) encode(key []byte) string {
 	return tokenEncoding.EncodeToString(append(b, mac(key, b)...))
 }
 
-// parseToken returns what a token says if it was issued under key.
-func parseToken(key []byte, password string) (token, bool) {
+// parseToken returns what a token says if it was issued under one of the keys.
+func parseToken(keys [][]byte, password string) (token, bool) {
 	if len(password) > tokenEncoding.EncodedLen(maxToken) {
 		return token{}, false
 	}
@@ -68,7 +68,11 @@ func parseToken(key []byte, password string) (token, bool) {
 		return token{}, false
 	}
 	said, sum := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
-	if subtle.ConstantTimeCompare(sum, mac(key, said)) != 1 {
+	ours := 0
+	for _, key := range keys {
+		ours |= subtle.ConstantTimeCompare(sum, mac(key, said))
+	}
+	if ours != 1 {
 		return token{}, false
 	}
 	return token{

@@ -30,6 +30,7 @@ var stored = []string{
 	"registry_settings", "repositories", "blobs", "repository_blobs", "manifests", "tags",
 	"manifest_blobs", "manifest_children", "manifest_missing", "repository_policies", "lifecycle_policies",
 	"job", "audit",
+	"sealing_keys", "secrets", "secret_versions", "secret_stages",
 	"identities", "identity_tags", "inline_policies", "policy_versions", "attached_policies", "memberships", "account_aliases",
 	"registry_documents", "creation_templates", "pull_through_rules", "pull_time_exclusions",
 }
@@ -64,7 +65,7 @@ var ErrNotEmpty = errors.New("the target is not empty; name a new data folder, o
 // ErrUnfinished means that a database is the target of a transfer that did not end.
 var ErrUnfinished = errors.New("what is in the database was copied there only in part; empty it, and its blob store, and copy again")
 
-const hasContent = `(EXISTS (SELECT 1 FROM repositories) OR EXISTS (SELECT 1 FROM blobs))`
+const hasContent = `(EXISTS (SELECT 1 FROM repositories) OR EXISTS (SELECT 1 FROM blobs) OR EXISTS (SELECT 1 FROM sealing_keys))`
 
 // Check returns [ErrUnfinished] if db is what a transfer left that was cut off.
 func Check(ctx context.Context, db *meta.DB) error {

@@ -26,6 +26,7 @@ import (
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/registry"
 	"github.com/sekisho/sekisho/internal/registry/ociserver"
+	"github.com/sekisho/sekisho/internal/seal"
 )
 
 const (
@@ -49,7 +50,11 @@ func newServer(t testing.TB) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := iam.New(db, key32, time.Now)
+	ring, err := seal.New(key32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := iam.New(db, ring, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

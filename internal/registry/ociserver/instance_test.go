@@ -23,6 +23,7 @@ import (
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/registry"
 	"github.com/sekisho/sekisho/internal/registry/ociserver"
+	"github.com/sekisho/sekisho/internal/seal"
 )
 
 const (
@@ -104,9 +105,12 @@ func newInstance(t testing.TB, s setup) *instance {
 	}
 	db := metatest.Open(t, s.dsn)
 	in := &instance{TB: t, db: db, dir: dir, store: s.store, keys: map[string]*iam.AccessKey{}}
-	key := bytes.Repeat([]byte("k"), iam.MasterKeySize)
-	var err error
-	if in.iam, err = iam.New(db, key, in.clock.now); err != nil {
+	key := bytes.Repeat([]byte("k"), seal.MasterKeySize)
+	ring, err := seal.New(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in.iam, err = iam.New(db, ring, in.clock.now); err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range []string{account, other} {
