@@ -134,3 +134,10 @@ func (a *authorized) ImageReferrers(ctx context.Context, c *iam.Caller, repo Rep
 	}
 	return a.next.ImageReferrers(ctx, c, repo, d, f, page)
 }
+
+func (a *authorized) RepositoryScanning(ctx context.Context, c *iam.Caller, repo Repo) (*RepositoryScanning, error) {
+	if err := a.j.Repo(ctx, c, "ecr:BatchGetRepositoryScanningConfiguration", repo, nil); err != nil {
+		return nil, err
+	}
+	return a.next.RepositoryScanning(ctx, c, repo)
+}

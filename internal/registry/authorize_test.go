@@ -134,6 +134,9 @@ var calls = []call{
 	{"DeleteLifecyclePolicy", []string{"ecr:DeleteLifecyclePolicy app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return second(r.DeleteLifecyclePolicy(ctx, c, app))
 	}},
+	{"RepositoryScanning", []string{"ecr:BatchGetRepositoryScanningConfiguration app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
+		return second(r.RepositoryScanning(ctx, c, app))
+	}},
 	{"InquireRepository", []string{"ecr:GetLifecyclePolicyPreview app"}, func(ctx context.Context, r registry.Registry, c *iam.Caller, s *scene) error {
 		return second(r.InquireRepository(ctx, c, registry.LifecyclePreviewResult, app))
 	}},

@@ -13,13 +13,11 @@ type Inquiry string
 
 // The inquiries about images, and those about repositories.
 const (
-	ScanFindings      Inquiry = "ecr:DescribeImageScanFindings"
-	ScanStart         Inquiry = "ecr:StartImageScan"
-	ReplicationStatus Inquiry = "ecr:DescribeImageReplicationStatus"
-	SigningStatus     Inquiry = "ecr:DescribeImageSigningStatus"
+	ScanFindings       Inquiry = "ecr:DescribeImageScanFindings"
+	ReplicationStatus  Inquiry = "ecr:DescribeImageReplicationStatus"
+	SigningStatus      Inquiry = "ecr:DescribeImageSigningStatus"
+	StorageClassChange Inquiry = "ecr:UpdateImageStorageClass"
 
-	ScanningConfiguration  Inquiry = "ecr:BatchGetRepositoryScanningConfiguration"
-	LifecyclePreviewStart  Inquiry = "ecr:StartLifecyclePolicyPreview"
 	LifecyclePreviewResult Inquiry = "ecr:GetLifecyclePolicyPreview"
 )
 
@@ -31,4 +29,27 @@ func (l *Local) InquireImage(ctx context.Context, c *iam.Caller, _ Inquiry, repo
 // InquireRepository implements [Registry].
 func (l *Local) InquireRepository(ctx context.Context, c *iam.Caller, _ Inquiry, repo Repo) (*Repository, error) {
 	return l.Repository(ctx, c, repo)
+}
+
+// RepositoryScanning says when the images of a repository are scanned.
+type RepositoryScanning struct {
+	OnPush    bool
+	Frequency string   // [ScanManual] and its like
+	Filters   []string // of the registry's rules, those that say so
+}
+
+// RepositoryScanning implements [Registry].
+func (l *Local) RepositoryScanning(ctx context.Context, _ *iam.Caller, repo Repo) (*RepositoryScanning, error) {
+	r, err := l.repository(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.Scanning(ctx, repo.Account)
+	if err != nil {
+		return nil, err
+	}
+	var out RepositoryScanning
+	out.Frequency, out.Filters = s.Of(repo.Name, r.Settings.ScanOnPush)
+	out.OnPush = out.Frequency == ScanOnPushed
+	return &out, nil
 }

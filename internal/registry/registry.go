@@ -105,6 +105,8 @@ type Registry interface {
 	// DeleteLifecyclePolicy deletes it and returns it. Errors: RepositoryUnknown, LifecyclePolicyUnknown.
 	DeleteLifecyclePolicy(ctx context.Context, c *iam.Caller, repo Repo) (*LifecyclePolicy, error)
 
+	// RepositoryScanning says when a repository's images are scanned. Errors: RepositoryUnknown.
+	RepositoryScanning(ctx context.Context, c *iam.Caller, repo Repo) (*RepositoryScanning, error)
 	// InquireRepository is Repository for an operation of another name.
 	InquireRepository(ctx context.Context, c *iam.Caller, why Inquiry, repo Repo) (*Repository, error)
 	// InquireImage is Image for an operation of another name.

@@ -9,12 +9,18 @@ var (
 	repositoryName = awsapi.Member{Path: "repositoryName", Required: true, Min: 2, Max: 256, Pattern: namePattern}
 	imageIDs       = awsapi.Member{Path: "imageIds", Min: 1, Max: 100}
 	imageIDTags    = awsapi.Member{Path: "imageIds[].imageTag", Min: 1, Max: 300}
+	imageID        = awsapi.Member{Path: "imageId", Required: true}
+	imageIDTag     = awsapi.Member{Path: "imageId.imageTag", Min: 1, Max: 300}
 	maxResults     = awsapi.Member{Path: "maxResults", Min: 1, Max: 1000}
 	uploadID       = awsapi.Member{Path: "uploadId", Required: true}
 	layerDigest    = awsapi.Member{Path: "layerDigest", Required: true, Pattern: digestPattern}
 	resourceARN    = awsapi.Member{Path: "resourceArn", Required: true}
 	tagKey         = awsapi.Member{Path: "tags[].Key", Required: true}
 	tagValue       = awsapi.Member{Path: "tags[].Value", Required: true}
+
+	exclusionFilterList = awsapi.Member{Path: "imageTagMutabilityExclusionFilters", Min: 1, Max: 5}
+	exclusionFilterType = awsapi.Member{Path: "imageTagMutabilityExclusionFilters[].filterType", Required: true}
+	exclusionFilter     = awsapi.Member{Path: "imageTagMutabilityExclusionFilters[].filter", Required: true, Min: 1, Max: 128, Pattern: awsapi.Pattern(`^[0-9a-zA-Z._*-]{1,128}$`)}
 
 	namePattern   = awsapi.Pattern(`[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`)
 	digestPattern = awsapi.Pattern(`[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+`)
@@ -27,9 +33,7 @@ var constraints = map[string][]awsapi.Member{
 	"DescribeRegistry": nil,
 	"CreateRepository": {
 		registryID, repositoryName, tagKey, tagValue,
-		{Path: "imageTagMutabilityExclusionFilters", Min: 1, Max: 5},
-		{Path: "imageTagMutabilityExclusionFilters[].filterType", Required: true},
-		{Path: "imageTagMutabilityExclusionFilters[].filter", Required: true, Min: 1, Max: 128, Pattern: awsapi.Pattern(`^[0-9a-zA-Z._*-]{1,128}$`)},
+		exclusionFilterList, exclusionFilterType, exclusionFilter,
 		{Path: "encryptionConfiguration.encryptionType", Required: true},
 		{Path: "encryptionConfiguration.kmsKey", Min: 1, Max: 2048},
 	},
@@ -37,12 +41,37 @@ var constraints = map[string][]awsapi.Member{
 		registryID, maxResults,
 		{Path: "repositoryNames", Min: 1, Max: 100}, {Path: "repositoryNames[]", Min: 2, Max: 256, Pattern: namePattern},
 	},
-	"DeleteRepository":    {registryID, repositoryName},
-	"TagResource":         {resourceARN, {Path: "tags", Required: true}, tagKey, tagValue},
-	"UntagResource":       {resourceARN, {Path: "tagKeys", Required: true}},
-	"ListTagsForResource": {resourceARN},
-	"DescribeImages":      {registryID, repositoryName, imageIDs, imageIDTags, maxResults},
-	"ListImages":          {registryID, repositoryName, maxResults},
+	"PutImageTagMutability": {
+		registryID, repositoryName, {Path: "imageTagMutability", Required: true},
+		exclusionFilterList, exclusionFilterType, exclusionFilter,
+	},
+	"PutImageScanningConfiguration": {registryID, repositoryName, {Path: "imageScanningConfiguration", Required: true}},
+	"BatchGetRepositoryScanningConfiguration": {
+		{Path: "repositoryNames", Required: true, Min: 1, Max: 25}, {Path: "repositoryNames[]", Min: 2, Max: 256, Pattern: namePattern},
+	},
+	"SetRepositoryPolicy":    {registryID, repositoryName, {Path: "policyText", Required: true, Max: 10_240}},
+	"GetRepositoryPolicy":    {registryID, repositoryName},
+	"DeleteRepositoryPolicy": {registryID, repositoryName},
+	"PutLifecyclePolicy":     {registryID, repositoryName, {Path: "lifecyclePolicyText", Required: true, Min: 100, Max: 30_720}},
+	"GetLifecyclePolicy":     {registryID, repositoryName},
+	"DeleteLifecyclePolicy":  {registryID, repositoryName},
+	"GetLifecyclePolicyPreview": {
+		registryID, repositoryName, imageIDs, imageIDTags, {Path: "maxResults", Min: 1, Max: 100},
+	},
+	"ListImageReferrers": {
+		registryID, repositoryName, {Path: "subjectId", Required: true}, {Path: "subjectId.imageDigest", Required: true},
+		{Path: "filter.artifactTypes", Max: 5}, {Path: "filter.artifactTypes[]", Min: 1, Max: 255}, {Path: "maxResults", Min: 1, Max: 50},
+	},
+	"UpdateImageStorageClass":        {registryID, repositoryName, imageID, imageIDTag, {Path: "targetStorageClass", Required: true}},
+	"DescribeImageScanFindings":      {registryID, repositoryName, imageID, imageIDTag, maxResults},
+	"DescribeImageReplicationStatus": {registryID, repositoryName, imageID, imageIDTag},
+	"DescribeImageSigningStatus":     {registryID, repositoryName, imageID, imageIDTag},
+	"DeleteRepository":               {registryID, repositoryName},
+	"TagResource":                    {resourceARN, {Path: "tags", Required: true}, tagKey, tagValue},
+	"UntagResource":                  {resourceARN, {Path: "tagKeys", Required: true}},
+	"ListTagsForResource":            {resourceARN},
+	"DescribeImages":                 {registryID, repositoryName, imageIDs, imageIDTags, maxResults},
+	"ListImages":                     {registryID, repositoryName, maxResults},
 	"BatchGetImage": {
 		registryID, repositoryName, required(imageIDs), imageIDTags, {Path: "acceptedMediaTypes", Min: 1, Max: 100},
 	},

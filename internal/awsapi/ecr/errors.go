@@ -99,6 +99,33 @@ var kinds = map[registry.Kind]func(*registry.Error, *string) smithy.APIError{
 	registry.TooManyEntries: func(_ *registry.Error, m *string) smithy.APIError {
 		return &types.LimitExceededException{Message: m}
 	},
+	registry.PolicyUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.RepositoryPolicyNotFoundException{Message: m}
+	},
+	registry.PolicyInvalid: func(e *registry.Error, _ *string) smithy.APIError {
+		return invalid("PolicyText", e.Message)
+	},
+	registry.LifecyclePolicyUnknown: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.LifecyclePolicyNotFoundException{Message: m}
+	},
+	registry.LifecyclePolicyInvalid: func(e *registry.Error, _ *string) smithy.APIError {
+		return invalid("LifecyclePolicyText", e.Message)
+	},
+	registry.ImageArchived: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ImageArchivedException{Message: m}
+	},
+	registry.StorageClassKept: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ImageStorageClassUpdateNotSupportedException{Message: m}
+	},
+	registry.ImageExists: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.ImageAlreadyExistsException{Message: m}
+	},
+	registry.BlobExists: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.LayerAlreadyExistsException{Message: m}
+	},
+	registry.UploadEmpty: func(_ *registry.Error, m *string) smithy.APIError {
+		return &types.EmptyUploadException{Message: m}
+	},
 	registry.Busy: func(_ *registry.Error, m *string) smithy.APIError {
 		return &types.ServerException{Message: m}
 	},

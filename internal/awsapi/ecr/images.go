@@ -3,6 +3,7 @@ package ecr
 import (
 	"context"
 	"slices"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
@@ -97,7 +98,10 @@ func detail(r registry.Repo, i *registry.Image) types.ImageDetail {
 		SubjectManifestDigest:  text(i.Subject),
 		ImageSizeInBytes:       &i.Size,
 		ImagePushedAt:          &i.PushedAt,
-		ImageStatus:            types.ImageStatusActive,
+		ImageStatus:            imageStatus(i),
+		LastArchivedAt:         moment(i.ArchivedAt),
+		LastActivatedAt:        moment(i.ActivatedAt),
+		LastRecordedPullTime:   moment(i.PulledAt),
 	}
 	if d.ArtifactMediaType == nil {
 		d.ArtifactMediaType = text(i.ConfigMediaType)
@@ -105,10 +109,15 @@ func detail(r registry.Repo, i *registry.Image) types.ImageDetail {
 	if len(i.Tags) > 0 {
 		d.ImageTags = i.Tags
 	}
-	if !i.PulledAt.IsZero() {
-		d.LastRecordedPullTime = &i.PulledAt
-	}
 	return d
+}
+
+// moment is a member that is left out where there is none.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 func (a *API) listImages(ctx context.Context, c *awsapi.Call, in *sdk.ListImagesInput) (*sdk.ListImagesOutput, error) {
@@ -186,30 +195,31 @@ func (p page) before() string {
 	return p.After[:len(p.After)-1]
 }
 
-// imageFilter is the filter of a list. Every image is active here.
+// imageFilter is the filter of a list.
 type imageFilter struct {
 	tags   types.TagStatus
-	status types.ImageStatusFilter
+	status types.ImageStatusFilter // empty: those that can be pulled
 }
 
 func (f imageFilter) matches(i *registry.Image) bool {
+	if f.nothing() || f.status != types.ImageStatusFilterAny && i.Archived != (f.status == types.ImageStatusFilterArchived) {
+		return false
+	}
 	switch f.tags {
 	case types.TagStatusTagged:
-		return len(i.Tags) > 0 && !f.nothing()
+		return len(i.Tags) > 0
 	case types.TagStatusUntagged:
-		return len(i.Tags) == 0 && !f.nothing()
+		return len(i.Tags) == 0
 	}
-	return !f.nothing()
+	return true
 }
 
-// nothing reports whether no image can match.
-func (f imageFilter) nothing() bool {
-	return f.status == types.ImageStatusFilterArchived || f.status == types.ImageStatusFilterActivating
-}
+// nothing reports whether no image can match: leaving the archive takes no time here.
+func (f imageFilter) nothing() bool { return f.status == types.ImageStatusFilterActivating }
 
 // pageSize is how many images to look at for so many results.
 func (f imageFilter) pageSize(want int) int {
-	if f.tags == types.TagStatusTagged || f.tags == types.TagStatusUntagged {
+	if f.tags == types.TagStatusTagged || f.tags == types.TagStatusUntagged || f.status == types.ImageStatusFilterArchived {
 		return scanPage
 	}
 	return min(want+nearby, scanPage)

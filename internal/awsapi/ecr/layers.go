@@ -109,7 +109,7 @@ func (a *API) completeLayerUpload(ctx context.Context, c *awsapi.Call, in *sdk.C
 		return nil, invalid("layerDigests.1.member", err.Error())
 	}
 	r := repo(c, in.RegistryId, in.RepositoryName)
-	done, err := a.Registry.CompleteUpload(ctx, c.Caller, r, *in.UploadId, registry.UploadEnd{Digest: d, At: registry.AtEnd})
+	done, err := a.Registry.CompleteUpload(ctx, c.Caller, r, *in.UploadId, registry.UploadEnd{Digest: d, At: registry.AtEnd, New: true})
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,9 @@ func (a *API) batchGetImage(ctx context.Context, c *awsapi.Call, in *sdk.BatchGe
 		case isKind(err, registry.ManifestUnknown):
 			out.Failures = append(out.Failures, *fail(id, types.ImageFailureCodeImageNotFound, "Requested image not found"))
 			continue
+		case isKind(err, registry.ImageArchived): // as if it were not there: who means to push it again goes on
+			out.Failures = append(out.Failures, *fail(id, types.ImageFailureCodeImageNotFound, err.Error()))
+			continue
 		case err != nil:
 			return nil, err
 		case want != "" && m.Digest != want:
@@ -52,7 +55,7 @@ func (a *API) batchGetImage(ctx context.Context, c *awsapi.Call, in *sdk.BatchGe
 
 func (a *API) putImage(ctx context.Context, c *awsapi.Call, in *sdk.PutImageInput) (*sdk.PutImageOutput, error) {
 	r := repo(c, in.RegistryId, in.RepositoryName)
-	put := registry.ManifestPut{Data: []byte(*in.ImageManifest)}
+	put := registry.ManifestPut{Data: []byte(*in.ImageManifest), New: true}
 	if in.ImageManifestMediaType != nil {
 		put.MediaType = *in.ImageManifestMediaType
 	}

@@ -16,23 +16,17 @@ func (a *API) createRepository(ctx context.Context, c *awsapi.Call, in *sdk.Crea
 	if err != nil {
 		return nil, err
 	}
-	s := registry.RepositorySettings{Mutability: registry.Mutability(in.ImageTagMutability)}
-	for _, f := range in.ImageTagMutabilityExclusionFilters {
-		s.MutabilityExclusions = append(s.MutabilityExclusions, *f.Filter)
+	where := repo(c, in.RegistryId, in.RepositoryName)
+	s := registry.RepositorySettings{
+		Mutability: registry.Mutability(in.ImageTagMutability), MutabilityExclusions: exclusions(in.ImageTagMutabilityExclusionFilters),
 	}
 	if in.ImageScanningConfiguration != nil {
 		s.ScanOnPush = in.ImageScanningConfiguration.ScanOnPush
 	}
-	if e := in.EncryptionConfiguration; e != nil {
-		s.EncryptionType = string(e.EncryptionType)
-		if e.KmsKey != nil {
-			if e.EncryptionType == types.EncryptionTypeAes256 {
-				return nil, invalid("encryptionConfiguration", "KMS key must not be given with the encryption type AES256")
-			}
-			s.KMSKey = *e.KmsKey
-		}
+	if s.EncryptionType, s.KMSKey, err = a.encryption(where.Account, in.EncryptionConfiguration); err != nil {
+		return nil, err
 	}
-	r, err := a.Registry.CreateRepository(ctx, c.Caller, repo(c, in.RegistryId, in.RepositoryName), s, tags)
+	r, err := a.Registry.CreateRepository(ctx, c.Caller, where, s, tags)
 	if err != nil {
 		return nil, err
 	}
@@ -84,12 +78,13 @@ func (a *API) deleteRepository(ctx context.Context, c *awsapi.Call, in *sdk.Dele
 func (a *API) repository(c *awsapi.Call, r *registry.Repository) types.Repository {
 	s := r.Settings
 	out := types.Repository{
-		RegistryId:         &r.Account,
-		RepositoryName:     &r.Name,
-		RepositoryArn:      new(a.Judge.RepositoryARN(r.Repo)),
-		RepositoryUri:      new(a.Addresses.repository(r.Repo, c.Origin)),
-		CreatedAt:          &r.CreatedAt,
-		ImageTagMutability: types.ImageTagMutability(cmp.Or(s.Mutability, registry.Mutable)),
+		RegistryId:                         &r.Account,
+		RepositoryName:                     &r.Name,
+		RepositoryArn:                      new(a.Judge.RepositoryARN(r.Repo)),
+		RepositoryUri:                      new(a.Addresses.repository(r.Repo, c.Origin)),
+		CreatedAt:                          &r.CreatedAt,
+		ImageTagMutability:                 mutability(&s),
+		ImageTagMutabilityExclusionFilters: exclusionFilters(s.MutabilityExclusions),
 		ImageScanningConfiguration: &types.ImageScanningConfiguration{
 			ScanOnPush: s.ScanOnPush,
 		},
@@ -97,10 +92,6 @@ func (a *API) repository(c *awsapi.Call, r *registry.Repository) types.Repositor
 			EncryptionType: types.EncryptionType(cmp.Or(s.EncryptionType, string(types.EncryptionTypeAes256))),
 			KmsKey:         text(s.KMSKey),
 		},
-	}
-	for _, f := range s.MutabilityExclusions {
-		out.ImageTagMutabilityExclusionFilters = append(out.ImageTagMutabilityExclusionFilters,
-			types.ImageTagMutabilityExclusionFilter{Filter: &f, FilterType: types.ImageTagMutabilityExclusionFilterTypeWildcard})
 	}
 	return out
 }

@@ -1,9 +1,9 @@
 // Package ecr is the Amazon ECR API over a [registry.Registry]: it translates inputs and outputs, names and errors, and
 // leaves everything else, who may do what included, to the domain.
 //
-// Where it differs from ECR, it is more lenient: PutImage and CompleteLayerUpload of what is there already succeed, as
-// repeating a request whose answer was lost should; parts of layers may have any size up to 20 MiB; and BatchGetImage
-// gives manifests as they were pushed whatever acceptedMediaTypes says, because a converted one has another digest.
+// Where it differs from ECR, it is more lenient: parts of layers may have any size up to 20 MiB; archived images leave the
+// archive at once, and their layers stay there for others; and BatchGetImage gives manifests as they were pushed whatever
+// acceptedMediaTypes says, because a converted one has another digest.
 package ecr
 
 import (
@@ -56,6 +56,17 @@ func (a *API) Service() *awsapi.Service {
 	awsapi.Handle(s, op("CreateRepository"), a.createRepository)
 	awsapi.Handle(s, op("DescribeRepositories"), a.describeRepositories)
 	awsapi.Handle(s, op("DeleteRepository"), a.deleteRepository)
+	awsapi.Handle(s, op("PutImageTagMutability"), a.putImageTagMutability)
+	awsapi.Handle(s, op("PutImageScanningConfiguration"), a.putImageScanningConfiguration)
+	awsapi.Handle(s, op("BatchGetRepositoryScanningConfiguration"), a.batchGetRepositoryScanningConfiguration)
+	awsapi.Handle(s, op("SetRepositoryPolicy"), a.setRepositoryPolicy)
+	awsapi.Handle(s, op("GetRepositoryPolicy"), a.getRepositoryPolicy)
+	awsapi.Handle(s, op("DeleteRepositoryPolicy"), a.deleteRepositoryPolicy)
+	awsapi.Handle(s, op("PutLifecyclePolicy"), a.putLifecyclePolicy)
+	awsapi.Handle(s, op("GetLifecyclePolicy"), a.getLifecyclePolicy)
+	awsapi.Handle(s, op("DeleteLifecyclePolicy"), a.deleteLifecyclePolicy)
+	awsapi.Handle(s, op("GetLifecyclePolicyPreview"), a.getLifecyclePolicyPreview)
+	awsapi.Unsupported(s, []string{"StartLifecyclePolicyPreview"}, "Lifecycle policies are kept, and not acted on yet.")
 	awsapi.Handle(s, op("TagResource"), a.tagResource)
 	awsapi.Handle(s, op("UntagResource"), a.untagResource)
 	awsapi.Handle(s, op("ListTagsForResource"), a.listTagsForResource)
@@ -65,6 +76,13 @@ func (a *API) Service() *awsapi.Service {
 	awsapi.Handle(s, op("BatchGetImage"), a.batchGetImage)
 	awsapi.Handle(s, op("BatchDeleteImage"), a.batchDeleteImage)
 	awsapi.Handle(s, op("PutImage"), a.putImage)
+
+	awsapi.Handle(s, op("ListImageReferrers"), a.listImageReferrers)
+	awsapi.Handle(s, op("UpdateImageStorageClass"), a.updateImageStorageClass)
+	awsapi.Handle(s, op("DescribeImageScanFindings"), a.describeImageScanFindings)
+	awsapi.Handle(s, op("DescribeImageReplicationStatus"), a.describeImageReplicationStatus)
+	awsapi.Handle(s, op("DescribeImageSigningStatus"), a.describeImageSigningStatus)
+	awsapi.Unsupported(s, []string{"StartImageScan"}, "Images are not scanned yet.")
 
 	awsapi.Handle(s, op("BatchCheckLayerAvailability"), a.batchCheckLayerAvailability)
 	awsapi.Handle(s, op("GetDownloadUrlForLayer"), a.getDownloadURLForLayer)

@@ -144,23 +144,6 @@ func occasions(all []types.RCTAppliedFor) []registry.Occasion {
 	return out
 }
 
-// exclusions are the tag patterns of filters, all of which are wildcards.
-func exclusions(filters []types.ImageTagMutabilityExclusionFilter) []string {
-	var out []string
-	for _, f := range filters {
-		out = append(out, *f.Filter)
-	}
-	return out
-}
-
-func exclusionFilters(patterns []string) []types.ImageTagMutabilityExclusionFilter {
-	var out []types.ImageTagMutabilityExclusionFilter
-	for _, p := range patterns {
-		out = append(out, types.ImageTagMutabilityExclusionFilter{Filter: &p, FilterType: types.ImageTagMutabilityExclusionFilterTypeWildcard})
-	}
-	return out
-}
-
 // pageOf returns which page is asked for, unless the names of what is wanted are given.
 func pageOf(member string, names []string, token *string, maxResults *int32) (registry.Page, error) {
 	if len(names) > 0 && (token != nil || maxResults != nil) {

@@ -119,7 +119,7 @@ refused('InvalidParameterException', ecr.describe_images, repositoryName='NOPE')
 refused('LayersNotFoundException', ecr.get_download_url_for_layer, repositoryName='team/app', layerDigest='sha256:' + '0' * 64)
 refused('UploadNotFoundException', ecr.complete_layer_upload, repositoryName='team/app',
         uploadId='0' * 8 + '-0000-0000-0000-' + '0' * 12, layerDigests=[digest])
-refused('UnknownOperationException', ecr.get_lifecycle_policy, repositoryName='team/app')
+refused('UnsupportedOperationException', ecr.start_lifecycle_policy_preview, repositoryName='team/app')
 message = refused('AccessDeniedException', ecr.describe_images, repositoryName='team/app', registryId='999999999999')
 assert message.startswith(f'User: arn:aws:iam::{account}:root is not authorized to perform: ecr:DescribeImages on resource: '), message
 stranger = boto3.client('ecr', aws_access_key_id='AKIAIOSFODNN7EXAMPLE', aws_secret_access_key='x')
