@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -41,6 +43,10 @@ func runScripts(t *testing.T, dir string) {
 			"engine":     cmdEngine,
 			"layout":     cmdLayout,
 			"capture":    cmdCapture,
+			"network":    cmdNetwork,
+			"keys":       cmdKeys,
+			"substitute": cmdSubstitute,
+			"refused":    cmdRefused,
 		},
 	})
 }
@@ -109,6 +115,8 @@ func condition(cond string) (bool, error) {
 
 func usable(name string) error {
 	switch name {
+	case "netns":
+		return netnsUsable()
 	case "podman", "buildah":
 		if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 			return errors.New("it needs root on Linux to have storage of its own")
@@ -205,10 +213,71 @@ func pyenvRoot() (string, error) {
 	return root, err
 }
 
-// cmdCapture sets a variable to what the last command printed: capture NAME.
+// cmdCapture sets a variable to what the last command printed, or to the group of a regular expression that is found in it:
+// capture NAME [stdout|stderr REGEXP].
 func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: capture NAME")
+	switch {
+	case !neg && len(args) == 1:
+		ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+	case !neg && len(args) == 3 && (args[1] == "stdout" || args[1] == "stderr"):
+		re, err := regexp.Compile(args[2])
+		ts.Check(err)
+		m := re.FindStringSubmatch(ts.ReadFile(args[1]))
+		if len(m) != 2 {
+			ts.Fatalf("nothing in %s matches %s with its one group", args[1], re)
+		}
+		ts.Setenv(args[0], m[1])
+	default:
+		ts.Fatalf("usage: capture NAME [stdout|stderr REGEXP]")
 	}
-	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// cmdKeys takes an access key and its secret from what the last command printed, a line with both: keys NAME sets NAME_KEY and
+// NAME_SECRET.
+func cmdKeys(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: keys NAME")
+	}
+	pair := strings.Fields(ts.ReadFile("stdout"))
+	if len(pair) < 2 {
+		ts.Fatalf("the last command printed no access key and secret")
+	}
+	ts.Setenv(args[0]+"_KEY", pair[0])
+	ts.Setenv(args[0]+"_SECRET", pair[1])
+	if len(pair) > 2 {
+		ts.Setenv(args[0]+"_TOKEN", pair[2])
+	}
+}
+
+// cmdSubstitute writes a file with the ${VARIABLES} of another filled in: substitute FROM TO.
+func cmdSubstitute(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: substitute FROM TO")
+	}
+	text := regexp.MustCompile(`\$\{[A-Z_]+\}`).ReplaceAllStringFunc(ts.ReadFile(args[0]), func(v string) string {
+		return ts.Getenv(v[2 : len(v)-1])
+	})
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
+}
+
+// cmdRefused runs `sekisho why` once the refusal is written, which takes up to a second: refused REQUEST_ID.
+func cmdRefused(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: refused REQUEST_ID")
+	}
+	limit := time.NewTimer(startLimit)
+	defer limit.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ts.Exec("sekisho", "why", "--data", ts.Getenv("DATA"), args[0])
+		if err == nil {
+			return
+		}
+		select {
+		case <-limit.C:
+			ts.Fatalf("sekisho why: %v", err)
+		case <-tick.C:
+		}
+	}
 }

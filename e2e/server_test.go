@@ -118,7 +118,7 @@ func ready(ctx context.Context, addressFile string, exited chan error) (string, 
 	last := errors.New("no address was written")
 	for {
 		if b, err := os.ReadFile(addressFile); err == nil && len(b) > 0 {
-			address := strings.TrimSpace(string(b))
+			address, _, _ := strings.Cut(string(b), "\n") // the first one is that of --listen
 			if last = get(ctx, "http://"+address+"/readyz"); last == nil {
 				return address, nil
 			}
