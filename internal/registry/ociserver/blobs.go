@@ -121,8 +121,8 @@ func (r *request) uploadPath(id string) string { return "/v2/" + r.path + "/blob
 
 // mount answers 201 if the blob is to be had from another repository; else done is false and an upload is to start
 // (distribution-spec, "Mounting a blob from another repository"), also where the caller may not read the source: clients
-// try their luck with whatever repository they once saw the blob in. Without from, any repository of the account that
-// the caller may read will do.
+// try their luck with whatever repository they once saw the blob in. A header of that answer then says which action on
+// the source was missing. Without from, any repository of the account that the caller may read will do.
 func (s *Server) mount(w *httpx.Response, req *request, what, from string) (done bool, err error) {
 	d, err := parseDigest(what)
 	if err != nil {
@@ -135,8 +135,13 @@ func (s *Server) mount(w *httpx.Response, req *request, what, from string) (done
 	}
 	for _, source := range sources {
 		_, err := s.Registry.MountBlob(req.Context(), req.caller, req.repo, source, d)
-		if _, denied := errors.AsType[*iam.DeniedError](err); denied || errors.Is(err, registry.ErrOf(registry.BlobUnknown)) {
+		if _, denied := errors.AsType[*iam.DeniedError](err); denied {
+			_, a := explain(err, w.Event.RequestID)
+			w.Header()["Sekisho-Mount-Error"] = []string{printable(a.Code + ": " + a.Message)}
 			continue // if it is the push that is denied, so is the upload
+		}
+		if errors.Is(err, registry.ErrOf(registry.BlobUnknown)) {
+			continue
 		}
 		if err != nil {
 			return false, err

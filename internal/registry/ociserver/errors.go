@@ -66,7 +66,7 @@ func (s *Server) fail(w *httpx.Response, r *http.Request, err error) error {
 	if e, ok := errors.AsType[*methodError](err); ok {
 		h["Allow"] = []string{e.allow}
 	}
-	for _, k := range []string{"Content-Length", "Etag", "Accept-Ranges"} {
+	for _, k := range []string{"Content-Length", "Etag", "Accept-Ranges", "Sekisho-Mount-Error"} {
 		h.Del(k)
 	}
 	// A HEAD has no body, so the reason is in a header too.

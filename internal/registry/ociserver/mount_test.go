@@ -29,6 +29,9 @@ func TestMount(t *testing.T) {
 	in.expect(call{method: "POST", path: "/v2/" + other + "/from/blobs/uploads/?digest=" + sum("theirs"), body: "theirs", as: other}, want{status: 201})
 	mounted := func(data string) want { return done(sum(data)) }
 	begun := progress(202, 0)
+	begun.header["Sekisho-Mount-Error"] = ""
+	denied := progress(202, 0)
+	denied.header["Sekisho-Mount-Error"] = "~DENIED: User: .*:root is not authorized to perform: ecr:GetDownloadUrlForLayer on resource: .*:" + other + ":repository/.* because .*"
 	for _, tc := range []struct {
 		name, query string
 		want        want
@@ -44,7 +47,8 @@ func TestMount(t *testing.T) {
 		{"not in from", "mount=" + sum("nowhere") + "&from=from", begun},
 		{"no such from", "mount=" + sum(small) + "&from=none", begun},
 		{"malformed from", "mount=" + sum(small) + "&from=..%2F..%2Fetc", begun},
-		{"another account's", "mount=" + sum("theirs") + "&from=" + other + "/from", begun},
+		{"another account's", "mount=" + sum("theirs") + "&from=" + other + "/from", denied},
+		{"another account's that is not there", "mount=" + sum("theirs") + "&from=" + other + "/none", denied},
 		{"another account's, anywhere", "mount=" + sum("theirs"), begun},
 		{"malformed digest", "mount=sha256:x&from=from", want{status: 400, code: "DIGEST_INVALID"}},
 		{"no digest", "mount=&from=from", want{status: 400, code: "DIGEST_INVALID"}},

@@ -28,7 +28,7 @@ var Routes = []Route{
 	{"HEAD", "/v2/<repository>/blobs/<digest>", "HeadBlob", "ecr:BatchCheckLayerAvailability", "", "blobs", (*Server).headBlob},
 	{"GET", "/v2/<repository>/blobs/<digest>", "GetBlob", "ecr:GetDownloadUrlForLayer", "", "blobs", (*Server).getBlob},
 	{"DELETE", "/v2/<repository>/blobs/<digest>", "DeleteBlob", "ecr:BatchDeleteImage", "", "blobs", (*Server).deleteBlob},
-	{"POST", "/v2/<repository>/blobs/uploads/", "StartUpload", "ecr:InitiateLayerUpload", "with ?mount= also ecr:GetDownloadUrlForLayer on the source, or else the blob is to be uploaded; with ?digest= also ecr:CompleteLayerUpload; ecr:CreateRepository if the push is to create the repository", "uploads", (*Server).startUpload},
+	{"POST", "/v2/<repository>/blobs/uploads/", "StartUpload", "ecr:InitiateLayerUpload", "with ?mount= also ecr:GetDownloadUrlForLayer on the source, or else the blob is to be uploaded, and the header Sekisho-Mount-Error says so; with ?digest= also ecr:CompleteLayerUpload; ecr:CreateRepository if the push is to create the repository", "uploads", (*Server).startUpload},
 	{"PATCH", "/v2/<repository>/blobs/uploads/<id>", "AppendUpload", "ecr:UploadLayerPart", "", "upload", (*Server).appendUpload},
 	{"PUT", "/v2/<repository>/blobs/uploads/<id>", "CompleteUpload", "ecr:CompleteLayerUpload", "", "upload", (*Server).completeUpload},
 	{"GET", "/v2/<repository>/blobs/uploads/<id>", "GetUpload", "ecr:UploadLayerPart", "", "upload", (*Server).uploadStatus},
