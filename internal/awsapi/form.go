@@ -130,6 +130,9 @@ func (f form) value(name string, v reflect.Value, depth int) error {
 		v.Set(reflect.New(t.Elem()))
 		v, t = v.Elem(), t.Elem()
 	}
+	if t.Kind() == reflect.Interface {
+		return unreadable(name, "this server does not support it")
+	}
 	text, isSet := f.lookup(name)
 	inside := f.below(name + ".")
 	container := t.Kind() == reflect.Map || t.Kind() == reflect.Struct && t != timeType || t.Kind() == reflect.Slice && t != bytesType

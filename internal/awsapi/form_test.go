@@ -179,6 +179,18 @@ func TestFormNamesNoValue(t *testing.T) {
 	}
 }
 
+// TestFormUnion has what newer clients may send and nothing here takes.
+func TestFormUnion(t *testing.T) {
+	f, err := parseForm("Unions.member.1.Arn=x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.decode(new(struct{ Unions []any }))
+	if err == nil || !strings.Contains(err.Error(), `"Unions.member.1"`) {
+		t.Errorf("%v", err)
+	}
+}
+
 // FuzzForm takes any form, and reads again what it has read.
 func FuzzForm(f *testing.F) {
 	for _, s := range []string{

@@ -37,10 +37,10 @@ var queryFaults = map[fault]called{
 const resultMetadata = "ResultMetadata"
 
 func (*queryWire) check(in, out reflect.Type) error {
-	if err := checkShape(in); err != nil {
+	if err := checkShape(in, false); err != nil {
 		return err
 	}
-	return checkShape(out)
+	return checkShape(out, true)
 }
 
 func (q *queryWire) writeResult(w *httpx.Response, _ *http.Request, op *operation, out any) error {

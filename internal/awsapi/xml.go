@@ -117,22 +117,26 @@ func formatFloat(f float64, bits int) string {
 	return strconv.FormatFloat(f, 'g', -1, bits)
 }
 
-// checkShape reports why values of a type can't be read from forms and written as XML. open has the structures that
-// t is in.
-func checkShape(t reflect.Type, open ...reflect.Type) error {
+// checkShape reports why values of a type can't be read from forms or written as XML. Unions, which the SDK has as
+// interfaces, are refused where they are sent and can't be answered with. open has the structures that t is in.
+func checkShape(t reflect.Type, answer bool, open ...reflect.Type) error {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice:
 		if t == bytesType {
 			return nil
 		}
-		return checkShape(t.Elem(), open...)
+		return checkShape(t.Elem(), answer, open...)
 	case reflect.Map:
 		if t.Key().Kind() != reflect.String {
 			return fmt.Errorf("the keys of %v are not strings", t)
 		}
-		return checkShape(t.Elem(), open...)
+		return checkShape(t.Elem(), answer, open...)
 	case reflect.String, reflect.Bool, reflect.Int32, reflect.Int64, reflect.Float32, reflect.Float64:
 		return nil
+	case reflect.Interface:
+		if !answer {
+			return nil
+		}
 	case reflect.Struct:
 		if t == timeType || slices.Contains(open, t) {
 			return nil
@@ -142,7 +146,7 @@ func checkShape(t reflect.Type, open ...reflect.Type) error {
 			if !f.IsExported() || f.Name == resultMetadata {
 				continue
 			}
-			if err := checkShape(f.Type, append(open, t)...); err != nil {
+			if err := checkShape(f.Type, answer, append(open, t)...); err != nil {
 				return fmt.Errorf("%v.%s: %w", t, f.Name, err)
 			}
 		}

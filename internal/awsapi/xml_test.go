@@ -43,11 +43,16 @@ func TestCheckShape(t *testing.T) {
 	type numbered struct{ M map[int32]string }
 	type open struct{ A any }
 	for _, tt := range []struct {
-		v    any
-		want bool
-	}{{everything{}, true}, {channel{}, false}, {numbered{}, false}, {open{}, false}, {struct{ X []open }{}, false}} {
-		if err := checkShape(reflect.TypeOf(tt.v)); (err == nil) != tt.want {
-			t.Errorf("%T: %v", tt.v, err)
+		v       any
+		in, out bool
+	}{
+		{everything{}, true, true}, {channel{}, false, false}, {numbered{}, false, false}, {open{}, true, false}, {struct{ X []open }{}, true, false},
+	} {
+		if err := checkShape(reflect.TypeOf(tt.v), false); (err == nil) != tt.in {
+			t.Errorf("in: %T: %v", tt.v, err)
+		}
+		if err := checkShape(reflect.TypeOf(tt.v), true); (err == nil) != tt.out {
+			t.Errorf("out: %T: %v", tt.v, err)
 		}
 	}
 }
