@@ -40,15 +40,6 @@ func LoadCertificate(certFile, keyFile string, log *slog.Logger, now func() time
 	return c, nil
 }
 
-// TLSConfig returns a configuration that serves the pair as it is now and will be.
-func (c *Certificate) TLSConfig() *tls.Config {
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: c.get,
-		NextProtos:     []string{"h2", "http/1.1"},
-	}
-}
-
 // get keeps serving the old pair while the new one cannot be read, or is half
 // written: its certificate then does not match its key.
 func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -265,7 +265,7 @@ func TestTLSAfterHeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := startWays(t, httpx.ServerOptions{TLS: pair.TLSConfig()})
+	w := startWays(t, httpx.ServerOptions{TLS: httpx.NewTLS(httpx.TLSOptions{Files: []*httpx.Certificate{pair}})})
 	for _, version := range []int{1, 2} {
 		transport := &http.Transport{
 			ForceAttemptHTTP2: version == 2,

@@ -184,7 +184,7 @@ func TestCertificateReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, addrs := start(t, func(http.ResponseWriter, *http.Request) {}, httpx.ServerOptions{TLS: cert.TLSConfig()})
+	_, addrs := start(t, func(http.ResponseWriter, *http.Request) {}, httpx.ServerOptions{TLS: httpx.NewTLS(httpx.TLSOptions{Files: []*httpx.Certificate{cert}})})
 	served := func() string {
 		c, err := tls.Dial("tcp", addrs[0], &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
