@@ -20,6 +20,9 @@ const (
 	User
 	// AssumedRole is a session of a role.
 	AssumedRole
+	// Federated is whoever an identity provider vouches for, while it asks for a role. It belongs to no account, its ARN is
+	// the provider's, and it does nothing else. No credential resolves to it.
+	Federated
 )
 
 // String returns the name of the type in lower case, as logs and audit records show it.
@@ -35,6 +38,8 @@ func (t PrincipalType) String() string {
 		return "user"
 	case AssumedRole:
 		return "assumed-role"
+	case Federated:
+		return "federated"
 	default:
 		return "unknown"
 	}

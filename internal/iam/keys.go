@@ -181,6 +181,38 @@ func (s *Service) WrongSecret(id string, from netip.Addr) error {
 	return nil
 }
 
+// Attempt returns [ErrThrottled] if so much that was shown from an address was refused that what it shows now is not to be
+// looked at. It is for credentials that others verify, and Refused counts them.
+func (s *Service) Attempt(from netip.Addr) error {
+	if !s.throttle.allows(from, s.now()) {
+		return ErrThrottled
+	}
+	return nil
+}
+
+// Refused takes note that a credential from an address was refused, see Attempt.
+func (s *Service) Refused(from netip.Addr) { s.throttle.spend(from, s.now()) }
+
+// KeyAccount returns the account of an access key or of temporary credentials that have not expired, whether they can be used
+// or not. Errors: [ErrUnknownKey].
+func (s *Service) KeyAccount(ctx context.Context, id string) (account string, err error) {
+	if !validKeyID(id) {
+		return "", ErrUnknownKey
+	}
+	if strings.HasPrefix(id, sessionIDPrefix) {
+		err = s.db.QueryRow(ctx, `SELECT account FROM sessions WHERE id = $1 AND expires_at > $2`, id, s.now().UnixMicro()).Scan(&account)
+	} else {
+		err = s.db.QueryRow(ctx, `SELECT account FROM access_keys WHERE id = $1`, id).Scan(&account)
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", ErrUnknownKey
+	}
+	if err != nil {
+		return "", fmt.Errorf("read account of access key %s: %w", id, err)
+	}
+	return account, nil
+}
+
 // usableKey returns an active key. Looking for one that is not there costs the
 // client at from some of its allowance.
 func (s *Service) usableKey(ctx context.Context, id string, from netip.Addr) (*liveKey, error) {

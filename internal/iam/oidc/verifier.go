@@ -166,8 +166,9 @@ func (v *Verifier) keysOf(p *Provider, issuer string) *keySet {
 	if s := v.local[issuerID(issuer)]; s != nil {
 		return s
 	}
-	prints := slices.Sorted(slices.Values(p.Thumbprints))
-	id := issuer + " " + strings.ToLower(strings.Join(prints, " "))
+	prints := strings.Fields(strings.ToLower(strings.Join(p.Thumbprints, " ")))
+	slices.Sort(prints)
+	id := issuer + " " + strings.Join(prints, " ")
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if s := v.issuers[id]; s != nil {
