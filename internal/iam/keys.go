@@ -26,24 +26,35 @@ func validKeyID(id string) bool {
 }
 
 func (s *Service) newKey(account, principal string) *AccessKey {
+	k := s.NewKey()
+	k.Account, k.ARN = account, principal
+	return k
+}
+
+// NewKey makes an access key up: id, secret, time. It is nobody's, and not known before [Service.AddKey].
+func (s *Service) NewKey() *AccessKey {
 	return &AccessKey{
 		ID:      randomKeyID(),
-		Account: account,
-		ARN:     principal,
 		Status:  KeyActive,
 		Created: s.now().UTC().Truncate(time.Microsecond),
 		Secret:  NewSecret(randomSecret()),
 	}
 }
 
-func (s *Service) insertKey(ctx context.Context, tx *meta.Tx, k *AccessKey) error {
+// AddKey stores an access key, in a transaction that also begins a new [Generation]. Owner is the unique id of the user
+// whose it is, and "" for root.
+func (s *Service) AddKey(ctx context.Context, tx *meta.Tx, k *AccessKey, owner string) error {
 	sealed, err := s.seal.Seal(ctx, tx, seal.AccessKeySecrets(), []byte(k.Secret.Reveal()), k.ID)
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO access_keys (id, account, principal, status, secret, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		k.ID, k.Account, k.ARN, string(k.Status), sealed, k.Created.UnixMicro())
+	_, err = tx.Exec(ctx, `INSERT INTO access_keys (id, account, principal, status, secret, created_at, owner) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		k.ID, k.Account, k.ARN, string(k.Status), sealed, k.Created.UnixMicro(), sql.NullString{String: owner, Valid: owner != ""})
 	return err
+}
+
+func (s *Service) insertKey(ctx context.Context, tx *meta.Tx, k *AccessKey) error {
+	return s.AddKey(ctx, tx, k, "")
 }
 
 // CreateRootKey creates an access key of an account's root principal. Only the
@@ -246,8 +257,10 @@ func (s *Service) loadKey(ctx context.Context, id string) (*liveKey, error) {
 	var principal Principal
 	var status KeyStatus
 	var sealed []byte
-	err := s.db.QueryRow(ctx, `SELECT account, principal, status, secret FROM access_keys WHERE id = $1`, id).
-		Scan(&principal.Account, &principal.ARN, &status, &sealed)
+	var user, name sql.NullString
+	err := s.db.QueryRow(ctx, `SELECT k.account, k.principal, k.status, k.secret, u.id, u.name FROM access_keys k
+		LEFT JOIN identities u ON u.id = k.owner WHERE k.id = $1`, id).
+		Scan(&principal.Account, &principal.ARN, &status, &sealed, &user, &name)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, ErrUnknownKey
@@ -261,8 +274,11 @@ func (s *Service) loadKey(ctx context.Context, id string) (*liveKey, error) {
 		return nil, fmt.Errorf("read access key %s: %w", id, err)
 	}
 	principal.AccessKeyID = id
-	if principal.ARN == RootARN(principal.Account) {
-		principal.Type = Root
+	switch {
+	case user.Valid:
+		principal.Type, principal.ID, principal.Name = User, user.String, name.String
+	case principal.ARN == RootARN(principal.Account):
+		principal.Type, principal.ID = Root, principal.Account
 	}
 	return &liveKey{principal: principal, secret: string(secret)}, nil
 }

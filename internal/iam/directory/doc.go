@@ -13,7 +13,7 @@
 //   - An identity has a unique id, which no other ever had. Access keys and sessions belong to the id and not to the name.
 //   - A policy that names a user or a role means the one that was there when it was written. When that is deleted, its
 //     unique id takes the place of its ARN in the documents, as at AWS: one of the same name gets none of its trust.
-//     [Options.OnDelete] is for documents that other packages keep.
+//     [Options.OnRename] is for documents that other packages keep.
 //   - Names are unique whatever their case, and are found only as they are written.
 //
 // It does not decide: that is what package decide does, from the [Set] of policies of a principal. It knows no protocol:

@@ -1,6 +1,9 @@
 package directory
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Kind is a kind of things that have a name in an account.
 type Kind string
@@ -39,7 +42,8 @@ func PolicyAt(arn string) Ref { return Ref{KindPolicy, arn} }
 // ProviderAt refers to an OIDC provider.
 func ProviderAt(arn string) Ref { return Ref{KindProvider, arn} }
 
-// Page is a part of a list: the first Limit items whose name comes after After. Limit is 1 to 1000; 0 means 100.
+// Page is a part of a list: the first Limit items whose name comes after After. Lists of policies go by ARN, of versions and
+// keys by id, where nothing else is said. Limit is 1 to 1000; 0 means 100.
 type Page struct {
 	After string
 	Limit int
@@ -135,3 +139,6 @@ type Attachment struct {
 	Kind     Kind // user, group or role
 	Name, ID string
 }
+
+// NameOf returns the name at the end of an ARN: of a user, a group, a role or a policy.
+func NameOf(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }

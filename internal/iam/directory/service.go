@@ -13,8 +13,9 @@ type Options struct {
 	Now func() time.Time // default time.Now
 	// OnChange runs in the transaction of every change, for what must be true with it: the audit record.
 	OnChange func(ctx context.Context, tx *meta.Tx, ch Change) error
-	// OnDelete runs in the transaction that deletes a user or a role, for documents that name it: see [Forget].
-	OnDelete func(ctx context.Context, tx *meta.Tx, arn, id string) error
+	// OnRename runs in the transaction in which the ARN of a user or a role stops to name it, for documents elsewhere that
+	// name it as a principal: see [ReplacePrincipal]. To is its new ARN, or its unique id if it is deleted.
+	OnRename func(ctx context.Context, tx *meta.Tx, from, to string) error
 }
 
 // Change is one thing that was done.
@@ -27,10 +28,13 @@ type Change struct {
 
 // Service is the directory of all accounts of an instance. It is safe for concurrent use.
 type Service struct {
-	db    *meta.DB
-	keys  *iam.Service
-	judge *iam.Judge
-	o     Options
+	db         *meta.DB
+	keys       *iam.Service
+	judge      *iam.Judge
+	generation *iam.Generation
+	o          Options
+	compiled   compiled
+	uses       uses
 }
 
 // New returns a Service over db. Keys keeps the access keys.
@@ -38,5 +42,11 @@ func New(db *meta.DB, keys *iam.Service, judge *iam.Judge, o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Service{db: db, keys: keys, judge: judge, o: o}
+	if o.OnChange == nil {
+		o.OnChange = func(context.Context, *meta.Tx, Change) error { return nil }
+	}
+	if o.OnRename == nil {
+		o.OnRename = func(context.Context, *meta.Tx, string, string) error { return nil }
+	}
+	return &Service{db: db, keys: keys, judge: judge, generation: keys.Generation(), o: o}
 }
