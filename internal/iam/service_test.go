@@ -97,7 +97,7 @@ func TestBootstrap(t *testing.T) {
 		if err != nil || secret != key.Secret {
 			t.Fatalf("secret is another one, %v", err)
 		}
-		want := &iam.Principal{Account: account, ARN: key.ARN, Type: iam.Root, AccessKeyID: key.ID}
+		want := &iam.Principal{Account: account, ARN: key.ARN, Type: iam.Root, ID: account, AccessKeyID: key.ID}
 		if diff := cmp.Diff(want, p); diff != "" {
 			t.Errorf("principal (-want +got):\n%s", diff)
 		}
@@ -267,7 +267,7 @@ func TestAuthenticate(t *testing.T) {
 		b[at] ^= 1
 		return base64.RawURLEncoding.EncodeToString(b)
 	}
-	root := &iam.Principal{Account: account, ARN: iam.RootARN(account), Type: iam.Root, AccessKeyID: key.ID}
+	root := &iam.Principal{Account: account, ARN: iam.RootARN(account), Type: iam.Root, ID: account, AccessKeyID: key.ID}
 	tokened := *root
 	tokened.TokenIssued = clk.now()
 	for _, tt := range []struct {
