@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -59,9 +60,12 @@ func (s *RepositorySettings) check() error {
 	default:
 		return errorf(SettingInvalid, "imageTagMutability %q is none of MUTABLE, IMMUTABLE, MUTABLE_WITH_EXCLUSION, IMMUTABLE_WITH_EXCLUSION", s.Mutability)
 	}
-	for _, f := range s.MutabilityExclusions {
-		if f == "" || len(f) > maxMutabilityFilterRunes || strings.Count(f, "*") > 2 {
-			return errorf(SettingInvalid, "imageTagMutabilityExclusionFilters: %q must have 1 to %d characters and at most two *", f, maxMutabilityFilterRunes)
+	for i, f := range s.MutabilityExclusions {
+		if f == "" || len(f) > maxMutabilityFilterRunes || strings.Count(f, "*") > 2 || !tagPatternSyntax.MatchString(f) {
+			return errorf(SettingInvalid, "imageTagMutabilityExclusionFilters: %q must have 1 to %d characters that tags have, and at most two *", f, maxMutabilityFilterRunes)
+		}
+		if slices.Contains(s.MutabilityExclusions[:i], f) {
+			return errorf(SettingInvalid, "imageTagMutabilityExclusionFilters: %q is there twice", f)
 		}
 	}
 	return nil

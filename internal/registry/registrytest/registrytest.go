@@ -51,6 +51,8 @@ func Run(t *testing.T, open func(t *testing.T) Instance) {
 		{"uploads", uploadTests},
 		{"deletion", deletionTests},
 		{"repositories", repositoryTests},
+		{"policies", policyTests},
+		{"archive", archiveTests},
 		{"races", raceTests},
 		{"coherence", coherenceTests},
 	} {
