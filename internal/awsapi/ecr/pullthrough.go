@@ -1,7 +1,6 @@
 package ecr
 
 import (
-	"cmp"
 	"context"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecr"
@@ -82,7 +81,7 @@ func pullThroughRule(owner string, r *registry.PullThroughRule) types.PullThroug
 		EcrRepositoryPrefix:      &r.Prefix,
 		UpstreamRegistry:         types.UpstreamRegistry(r.Kind),
 		UpstreamRegistryUrl:      &r.URL,
-		UpstreamRepositoryPrefix: new(cmp.Or(r.Upstream.Prefix, registry.PrefixRoot)),
+		UpstreamRepositoryPrefix: text(r.Upstream.Prefix), // Terraform takes one that was not given for a change
 		CredentialArn:            text(r.CredentialARN),
 		CustomRoleArn:            text(r.RoleARN),
 		CreatedAt:                &r.CreatedAt,

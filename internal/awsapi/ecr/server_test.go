@@ -71,7 +71,7 @@ func newServer(t testing.TB) *server {
 		key: key,
 		api: &ecr.API{Registry: served, Control: registry.NewControl(local, judge), Judge: judge, Tokens: keys, Links: links, Addresses: ecr.Addresses{Account: account, Region: region}},
 	}
-	aws4 := awsapi.New(region, keys, time.Now, s.api.Service(), sts.Service())
+	aws4 := awsapi.New(region, keys, time.Now, s.api.Service(), ecr.PublicService(), sts.Service())
 	oci := &ociserver.Server{Registry: served, Auth: keys, Links: links, Account: account, Region: region}
 	s.Server = httptest.NewServer(httpx.New(func(w *httpx.Response, r *http.Request) error {
 		if strings.HasPrefix(r.URL.Path, "/v2/") {
