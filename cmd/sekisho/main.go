@@ -111,7 +111,7 @@ func (c *cli) getenv(name string) string {
 
 // config loads the configuration from flags, environment and file.
 func (c *cli) config() (*config.Loaded, error) {
-	loaded, err := config.Load(config.Options{File: c.file, Env: c.env, Flags: c.flags})
+	loaded, err := config.Load(config.Options{File: c.file, Env: c.env, Flags: c.flags, Check: app.Check})
 	if refused, ok := errors.AsType[*config.Error](err); ok {
 		err = &refusedConfig{refused}
 	}

@@ -103,7 +103,7 @@ func (in *Instance) URL() (string, error) {
 		host = "127.0.0.1"
 	}
 	scheme := "http"
-	if in.Config.TLS.Cert != "" {
+	if in.Config.TLS.Enabled() {
 		scheme = "https"
 	}
 	return scheme + "://" + net.JoinHostPort(host, port), nil

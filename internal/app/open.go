@@ -18,6 +18,7 @@ import (
 	"github.com/sekisho/sekisho/internal/config"
 	"github.com/sekisho/sekisho/internal/durable"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/policy"
 	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/registry"
@@ -66,6 +67,8 @@ type Instance struct {
 
 	Seal *seal.Ring
 
+	endpointPolicies map[string]policy.Named // by the endpoint's id; those without one allow everything
+
 	master  [][]byte // keys, the first one of which seals
 	linkKey []byte
 	now     func() time.Time
@@ -80,6 +83,9 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 			err = errors.Join(err, in.Close())
 		}
 	}()
+	if in.endpointPolicies, err = endpointPolicies(c); err != nil {
+		return nil, err
+	}
 	if err := in.openFolder(mode); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"github.com/sekisho/sekisho/internal/awsapi/ecr"
 	"github.com/sekisho/sekisho/internal/awsapi/sts"
 	"github.com/sekisho/sekisho/internal/httpx"
+	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/observe/metrics"
 	"github.com/sekisho/sekisho/internal/observe/trace"
 	"github.com/sekisho/sekisho/internal/registry"
@@ -47,24 +47,39 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 		defer in.endTracing(ctx, tracer)
 	}
 	m, observer := in.measure(version)
-	srv, err := in.server(ctx, tracer, m, observer)
+	srv, acme, err := in.server(ctx, tracer, m, observer)
 	if err != nil {
 		return err
 	}
-	if in.Config.Metrics.Listen != "" {
-		own, err := in.metricsServer(ctx, m)
-		if err != nil {
+	// beside serves something else on an address of its own, until the end.
+	beside := func(what, addr string, h httpx.Handler) error {
+		own := httpx.NewServer(httpx.New(h, httpx.Options{Logger: in.Log, Now: in.now}), httpx.ServerOptions{Logger: in.Log})
+		if err := own.Listen(ctx, addr); err != nil {
 			return errors.Join(err, srv.Shutdown(ctx))
 		}
 		wg.Go(func() {
 			if err := own.Serve(); err != nil {
-				in.Log.Error("metrics are no longer served on their own address", "err", err)
+				in.Log.Error(what+" no longer served on the address of its own", "err", err)
 			}
 		})
 		wg.Go(func() {
 			<-background.Done()
-			_ = own.Shutdown(background) // at once: a scrape can be repeated
+			_ = own.Shutdown(background) // at once: what is asked there can be asked again
 		})
+		return nil
+	}
+	if addr := in.Config.Metrics.Listen; addr != "" {
+		if err := beside("metrics are", addr, metricsPage(m)); err != nil {
+			return err
+		}
+	}
+	if acme != nil {
+		if addr := in.Config.TLS.ACME.Listen; addr != "" {
+			if err := beside("the challenge of ACME is", addr, acme.Handler()); err != nil {
+				return err
+			}
+		}
+		wg.Go(func() { acme.Run(background) })
 	}
 	addrs := make([]string, 0, len(in.Config.Listen))
 	for _, a := range srv.Addrs() {
@@ -102,21 +117,19 @@ func (in *Instance) endTracing(ctx context.Context, t *trace.Tracer) {
 	}
 }
 
-// metricsServer serves /metrics alone, on its own address.
-func (in *Instance) metricsServer(ctx context.Context, m *metrics.Metrics) (*httpx.Server, error) {
+// metricsPage serves /metrics alone.
+func metricsPage(m *metrics.Metrics) httpx.Handler {
 	page := m.Handler(nil)
-	h := httpx.New(func(w *httpx.Response, r *http.Request) error {
+	return func(w *httpx.Response, r *http.Request) error {
 		if r.URL.Path != "/metrics" {
 			return &httpx.Error{Status: http.StatusNotFound, Message: "only /metrics is here"}
 		}
 		return page(w, r)
-	}, httpx.Options{Logger: in.Log, Now: in.now})
-	srv := httpx.NewServer(h, httpx.ServerOptions{Logger: in.Log})
-	return srv, srv.Listen(ctx, in.Config.Metrics.Listen)
+	}
 }
 
 // server wires what answers and opens the addresses.
-func (in *Instance) server(ctx context.Context, tracer *trace.Tracer, m *metrics.Metrics, observer httpx.Observer) (*httpx.Server, error) {
+func (in *Instance) server(ctx context.Context, tracer *trace.Tracer, m *metrics.Metrics, observer httpx.Observer) (*httpx.Server, *httpx.ACME, error) {
 	c := in.Config
 	limits := httpx.Limits{Idle: c.Limits.Idle, MinRate: int64(c.Limits.MinRate)}
 	if limits.MinRate == 0 {
@@ -133,23 +146,20 @@ func (in *Instance) server(ctx context.Context, tracer *trace.Tracer, m *metrics
 		o.Trace = tracer.Request
 	}
 	h := httpx.New(in.route(m.Handler(c.Metrics.Allow)), o)
-	var tlsConfig *tls.Config
-	if c.TLS.Cert != "" {
-		cert, err := httpx.LoadCertificate(c.TLS.Cert, c.TLS.Key, in.Log, in.now)
-		if err != nil {
-			return nil, err
-		}
-		tlsConfig = cert.TLSConfig()
+	tlsConfig, acme, err := in.certificates()
+	if err != nil {
+		return nil, nil, err
 	}
 	srv := httpx.NewServer(h, httpx.ServerOptions{
 		Logger: in.Log, Limits: limits, HeaderTimeout: c.Limits.Header, KeepAlive: c.Limits.KeepAlive, MaxConns: c.Limits.Connections, TLS: tlsConfig,
 	})
-	for _, addr := range c.Listen {
-		if err := srv.Listen(ctx, addr); err != nil {
-			return nil, errors.Join(err, srv.Shutdown(ctx))
+	addrs, options := ways(c)
+	for i, addr := range addrs {
+		if err := srv.ListenWith(ctx, addr, options[i]); err != nil {
+			return nil, nil, errors.Join(err, srv.Shutdown(ctx))
 		}
 	}
-	return srv, nil
+	return srv, acme, nil
 }
 
 // Served is the registry as clients see it.
@@ -168,9 +178,13 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 		Account:  in.Account,
 		Region:   in.Config.Region,
 		Domain:   in.Config.Domain,
+		Admit:    func(c *iam.Caller, action string) error { return in.admit(c, dkr, action) },
 	}
 	ecrAPI := &ecr.API{Registry: served, Control: registry.NewControl(in.Local, in.Judge), Judge: in.Judge, Tokens: in.IAM, Links: links, Addresses: in.addresses()}
-	aws := awsapi.New(in.Config.Region, in.IAM, in.now, ecrAPI.Service(), sts.Service())
+	aws := awsapi.New(in.Config.Region, in.IAM, in.now, ecrAPI.Service(), ecr.PublicService(), sts.Service())
+	aws.Admit = func(c *iam.Caller, service, action string) error {
+		return in.admit(c, endpointService(service), action)
+	}
 	health := in.health()
 	return func(w *httpx.Response, r *http.Request) error {
 		path := r.URL.Path
@@ -182,9 +196,12 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 			return oci.Serve(w, r)
 		case aws.Handles(r):
 			return aws.Serve(w, r)
+		case w.Origin.Endpoint != "" && in.endpoint(w.Origin.Endpoint) == nil:
+			e := httpx.EndpointError{Endpoint: w.Origin.Endpoint}
+			return &httpx.Error{Status: http.StatusForbidden, Message: e.Error()}
 		case path == "/healthz" || path == "/readyz":
 			return health(w, r)
-		case path == "/metrics":
+		case path == "/metrics" && w.Origin.Endpoint == "": // addresses elsewhere are not those of metrics.allow
 			return metrics(w, r)
 		}
 		return &httpx.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is nothing at %q; the registry is at /v2/", path)}
