@@ -30,6 +30,8 @@ type Grant struct {
 	Principal Principal
 	// Parent is the access key that the credentials end with. Empty for those of a role, which its policies end.
 	Parent string
+	// Also, if not nil, runs in the transaction that makes the credentials, for their record.
+	Also func(ctx context.Context, tx *meta.Tx, c *Credentials) error
 }
 
 // Credentials are temporary ones.
@@ -101,6 +103,9 @@ func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			c.AccessKeyID, p.Account, p.owner(), sql.NullString{String: g.Parent, Valid: g.Parent != ""},
 			sealed, string(grants), now.UnixMicro(), c.Expires.UnixMicro())
+		if err == nil && g.Also != nil {
+			err = g.Also(ctx, tx, c)
+		}
 		return err
 	})
 	if meta.IsForeignKey(err) {
