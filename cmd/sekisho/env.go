@@ -29,7 +29,7 @@ func newEnv(c *cli) *cobra.Command {
 				return err
 			}
 			host := url[strings.Index(url, "//")+2:]
-			for _, kv := range [][2]string{
+			vars := [][2]string{
 				{"AWS_ENDPOINT_URL", url},
 				{"AWS_ACCESS_KEY_ID", key.AccessKeyID},
 				{"AWS_SECRET_ACCESS_KEY", key.SecretAccessKey},
@@ -37,7 +37,11 @@ func newEnv(c *cli) *cobra.Command {
 				{"AWS_DEFAULT_REGION", in.Config.Region},
 				{"SEKISHO_REGISTRY", host},
 				{"SEKISHO_ACCOUNT_ID", key.Account},
-			} {
+			}
+			if file := in.CAFile(); file != "" {
+				vars = append(vars, [2]string{"AWS_CA_BUNDLE", file})
+			}
+			for _, kv := range vars {
 				fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", kv[0], shellQuote(kv[1]))
 			}
 			return nil

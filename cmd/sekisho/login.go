@@ -84,6 +84,9 @@ func (l *login) run(cmd *cobra.Command, arg string) error {
 	if to.scheme == "http" {
 		l.warnPlain(cmd.ErrOrStderr(), to.host)
 	}
+	if to.roots != "" {
+		l.warnPrivate(cmd.ErrOrStderr(), to)
+	}
 	out := struct {
 		Registry string `json:"registry"`
 		Username string `json:"username"`
@@ -110,6 +113,15 @@ func (l *login) warnPlain(w io.Writer, host string) {
 	case !isLoopback(host):
 		fmt.Fprintf(w, "note: %s speaks plain HTTP: name it in insecure-registries in docker's daemon.json\n", host)
 	}
+}
+
+// warnPrivate says where a client looks for the root of a private authority.
+func (l *login) warnPrivate(w io.Writer, to server) {
+	folder := "/etc/docker/certs.d"
+	if l.client == "podman" {
+		folder = "/etc/containers/certs.d"
+	}
+	fmt.Fprintf(w, "note: %s is under a private authority: unless this machine trusts it, copy %s to %s/%s/ca.crt\n", to.host, to.roots, folder, to.host)
 }
 
 // foundCredential is a credential and, for people, where it is from.
@@ -190,6 +202,7 @@ func (l *login) given(stdin io.Reader) (foundCredential, error) {
 type server struct {
 	host   string // host or host:port
 	scheme string // http, https, or "" while it isn't known
+	roots  string // file of the authority that the server's certificate is under; "": the system's
 }
 
 // parseServer reads HOST, in which a scheme is allowed and a path isn't.
@@ -202,7 +215,7 @@ func parseServer(arg string) (server, error) {
 		if scheme != "http" && scheme != "https" {
 			return server{}, usage("%q: a registry is reached by http or https", arg)
 		}
-		to = server{strings.TrimSuffix(rest, "/"), scheme}
+		to = server{host: strings.TrimSuffix(rest, "/"), scheme: scheme}
 	}
 	u, err := url.Parse("//" + to.host)
 	if err != nil || u.Host == "" || u.Host != to.host || u.Hostname() == "" {
@@ -222,13 +235,14 @@ func (s *server) completeFrom(in *app.Instance) (bool, error) {
 	name, _, _ := strings.Cut(s.host, ":")
 	switch {
 	case s.host == "":
-		*s = server{host, scheme}
+		*s = server{host: host, scheme: scheme}
 	case strings.EqualFold(s.host, host), isLoopback(s.host) && isLoopback(host) && port(s.host) == port(host):
 		s.scheme = scheme
 	case c.Domain != "" && strings.EqualFold(name, in.Account+".dkr.ecr."+c.Region+"."+c.Domain):
 	default:
 		return false, nil
 	}
+	s.roots = in.CAFile()
 	return true, nil
 }
 

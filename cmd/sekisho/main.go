@@ -164,7 +164,7 @@ func newRoot(c *cli) *cobra.Command {
 		title    string
 		commands []*cobra.Command
 	}{
-		{"Serve:", []*cobra.Command{newDemo(c), newServe(c), newConfig(c)}},
+		{"Serve:", []*cobra.Command{newDemo(c), newServe(c), newConfig(c), newCA(c)}},
 		{"Use:", []*cobra.Command{newEnv(c), newLogin(c), newPolicy(c), newSettings(c)}},
 		{"Operate:", []*cobra.Command{newGC(c), newFsck(c), newJobs(c), newAudit(c), newWhy(c), newDocs(c), newBackup(c), newRestore(c), newMigrate(c)}},
 	} {

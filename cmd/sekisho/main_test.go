@@ -96,7 +96,12 @@ func start(t *testing.T, args ...string) *instance {
 	for {
 		if text, err := os.ReadFile(filepath.Join(in.data, "address")); err == nil {
 			in.addr, _, _ = strings.Cut(string(text), "\n")
-			if resp, err := http.Get("http://" + in.addr + "/readyz"); err == nil {
+			client, url := http.DefaultClient, "http://"+in.addr
+			if transport, err := trusting(filepath.Join(in.data, "ca", "ca.crt")); err == nil { // tls.auto
+				client, url = &http.Client{Transport: transport}, "https://"+in.addr
+				defer client.CloseIdleConnections()
+			}
+			if resp, err := client.Get(url + "/readyz"); err == nil {
 				resp.Body.Close()
 				if resp.StatusCode == http.StatusOK {
 					return in
@@ -135,6 +140,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"settings", "get", "--data", "/nonexistent"}, 1, "name it with --data"},
 		{[]string{"env", "--config", "/nonexistent.yaml"}, 2, "read configuration"},
 		{[]string{"completion", "bash"}, 0, ""},
+		{[]string{"ca", "issue", "--days", "0"}, 2, "--days 0: from 1 to 397"},
+		{[]string{"ca", "show", "--dir", "/nonexistent"}, 1, "there is no authority in /nonexistent; make one with sekisho ca init"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			sekisho(t, nil, "", tt.args...).want(t, tt.code, tt.want)

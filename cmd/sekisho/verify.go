@@ -3,12 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -32,6 +34,13 @@ func (s *server) verify(ctx context.Context, c credfile.Credential) error {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	defer client.CloseIdleConnections()
+	if s.roots != "" {
+		transport, err := trusting(s.roots)
+		if err != nil {
+			return err
+		}
+		client.Transport = transport
+	}
 	scheme := cmp.Or(s.scheme, "https")
 	challenge, err := s.get(ctx, client, scheme, ping, nil)
 	if errors.Is(err, http.ErrSchemeMismatch) && scheme == "https" {
@@ -63,6 +72,22 @@ func (s *server) verify(ctx context.Context, c credfile.Credential) error {
 		return &exitError{exitRefused, fmt.Errorf("%s refused to sign in %s: %s", s.host, c.Username, answer.reason)}
 	}
 	return fmt.Errorf("%s: GET /v2/ is %s: %s", s.host, answer.Status, answer.reason)
+}
+
+// trusting returns a transport that trusts the authority in a file, besides those that the system knows.
+func trusting(file string) (http.RoundTripper, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the authority's certificate: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	roots.AppendCertsFromPEM(text)
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: roots}
+	return t, nil
 }
 
 // ping is the path that tells a registry (distribution-spec, "Determining Support").
