@@ -43,6 +43,8 @@ type Decision struct {
 	// Trace explains a refusal by the policies: it evaluates again, and is to be called before the request is answered.
 	// Nil when allowed, and where no policies were asked.
 	Trace func() *policy.Trace
+	// Err says that what to decide from could not be read. Nothing is allowed then, but nothing is refused either.
+	Err error
 }
 
 // Authorizer decides whether a caller may do what it asks for. The same arguments

@@ -1,0 +1,175 @@
+package decide
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/directory"
+	"github.com/sekisho/sekisho/internal/iam/policy"
+)
+
+// Options are what an Authorizer knows of its instance.
+type Options struct {
+	Now    func() time.Time // default time.Now
+	Region string           // aws:RequestedRegion
+	OrgID  string           // aws:PrincipalOrgID, "o-…"; empty for none
+	// Endpoints are the policies of the private endpoints by id; see [FullAccess]. Through one that is not here nothing is
+	// allowed.
+	Endpoints map[string]policy.Named
+}
+
+// Authorizer implements [iam.Authorizer] over a directory. It is safe for concurrent use.
+type Authorizer struct {
+	directory  *directory.Service
+	generation *iam.Generation
+	o          Options
+	sets       sets
+	sessions   sessions
+	asked      sync.Pool // of *question
+}
+
+// New returns an Authorizer.
+func New(d *directory.Service, generation *iam.Generation, o Options) *Authorizer {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	a := &Authorizer{directory: d, generation: generation, o: o}
+	a.asked.New = func() any { return new(question) }
+	return a
+}
+
+// FullAccess is the policy of a private endpoint that was given none, as at AWS: it limits nothing.
+func FullAccess() (policy.Named, error) {
+	p, err := policy.Parse([]byte(`{"Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}]}`), policy.Endpoint)
+	return policy.Named{Name: "default endpoint policy", Policy: p}, err
+}
+
+// question is what is decided on: a request, the policies that apply to it, and the context in which conditions look.
+type question struct {
+	facts    facts
+	request  policy.Request
+	policies policy.Policies
+	endpoint [1]policy.Named
+}
+
+// Authorize implements [iam.Authorizer].
+func (a *Authorizer) Authorize(ctx context.Context, c *iam.Caller, r *iam.Request) iam.Decision {
+	if c == nil {
+		c = &iam.Caller{}
+	}
+	if c.Type == iam.System {
+		if c.Account != "" && c.Account == r.Resource.Account {
+			return iam.Decision{Allowed: true}
+		}
+		return iam.Decision{Reason: missing("identity-based policy", r.Action)}
+	}
+	q := a.asked.Get().(*question)
+	d, err := a.ask(ctx, q, c, r)
+	if err == nil && d.Outcome == policy.Allowed {
+		*q = question{facts: facts{tags: q.facts.tags[:0]}}
+		a.asked.Put(q)
+		return iam.Decision{Allowed: true}
+	}
+	if err != nil {
+		return iam.Decision{Err: err, Reason: "because its policies could not be read"}
+	}
+	// The question stays with the refusal, which may be asked how it came about.
+	request := *r
+	q.facts.r = &request
+	return iam.Decision{
+		Explicit: d.Outcome == policy.ExplicitDeny,
+		Reason:   reason(d, c, r),
+		Trace:    func() *policy.Trace { return q.explain() },
+	}
+}
+
+func (q *question) explain() *policy.Trace {
+	again := *q // at the same time by several
+	again.facts.tags = nil
+	again.request.Context = &again.facts
+	return policy.Explain(&again.request, &again.policies)
+}
+
+// ask makes q the question whether c may do r, and answers it.
+func (a *Authorizer) ask(ctx context.Context, q *question, c *iam.Caller, r *iam.Request) (policy.Decision, error) {
+	q.facts.a, q.facts.c, q.facts.r, q.facts.now = a, c, r, a.o.Now()
+	q.request = policy.Request{
+		Principal:       policy.Principal{ARN: c.ARN, Account: c.Account, RoleARN: c.Role},
+		Action:          r.Action,
+		Resource:        r.Resource.ARN,
+		ResourceAccount: r.Resource.Account,
+		Context:         &q.facts,
+	}
+	q.policies = policy.Policies{Resource: r.Resource.Policies}
+	known, err := a.principal(ctx, q, c)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	if !known {
+		return policy.Decision{Layer: policy.IdentityLayer}, nil
+	}
+	if c.Endpoint != "" {
+		q.policies.HasEndpoint = true
+		if p, ok := a.o.Endpoints[c.Endpoint]; ok {
+			q.endpoint[0] = p
+			q.policies.Endpoint = q.endpoint[:]
+		}
+	}
+	if c.AccessKeyID != "" {
+		a.directory.Used(c, r.Action, a.o.Region)
+	}
+	return policy.Decide(&q.request, &q.policies), nil
+}
+
+// principal finds out who c is to policies, and its own ones. It reports whether there is such a principal.
+func (a *Authorizer) principal(ctx context.Context, q *question, c *iam.Caller) (bool, error) {
+	who := &q.request.Principal
+	var kind directory.Kind
+	id := c.ID
+	switch c.Type {
+	case iam.Anonymous:
+		*who = policy.Principal{Type: policy.Anonymous}
+		return c.ARN == "" && c.Account == "", nil
+	case iam.Root:
+		who.Type = policy.Root
+		if c.Account == "" || c.ARN != iam.RootARN(c.Account) {
+			return false, nil
+		}
+	case iam.Federated:
+		who.Type = policy.Federated
+	case iam.User:
+		who.Type, kind = policy.User, directory.KindUser
+	case iam.AssumedRole:
+		who.Type, kind = policy.AssumedRole, directory.KindRole
+		id = roleID(id)
+	default:
+		return false, nil
+	}
+	if kind != "" {
+		set, err := a.set(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		if set == nil || set.Kind != kind || set.Account != c.Account {
+			return false, nil
+		}
+		q.facts.set = set
+		q.policies.Identity = set.Identity
+		q.policies.Boundaries = set.Boundaries
+		if kind == directory.KindRole {
+			who.RoleARN = set.ARN
+		} else {
+			who.ARN = set.ARN
+		}
+	}
+	if c.Session != nil && c.Session.Policies != nil {
+		limits, err := a.sessions.policies(c)
+		if err != nil {
+			return false, err
+		}
+		q.policies.Session, q.policies.HasSession = limits, true
+	}
+	return true, nil
+}
