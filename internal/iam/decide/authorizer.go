@@ -2,6 +2,7 @@ package decide
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -67,13 +68,15 @@ func (a *Authorizer) Authorize(ctx context.Context, c *iam.Caller, r *iam.Reques
 	}
 	q := a.asked.Get().(*question)
 	d, err := a.ask(ctx, q, c, r)
-	if err == nil && d.Outcome == policy.Allowed {
+	switch {
+	case errors.Is(err, errNobody):
+		return iam.Decision{Reason: missing(policy.IdentityLayer.String(), r.Action), Trace: nobody}
+	case err != nil:
+		return iam.Decision{Err: err, Reason: "because its policies could not be read"}
+	case d.Outcome == policy.Allowed:
 		*q = question{facts: facts{tags: q.facts.tags[:0]}}
 		a.asked.Put(q)
 		return iam.Decision{Allowed: true}
-	}
-	if err != nil {
-		return iam.Decision{Err: err, Reason: "because its policies could not be read"}
 	}
 	// The question stays with the refusal, which may be asked how it came about.
 	request := *r
@@ -83,6 +86,15 @@ func (a *Authorizer) Authorize(ctx context.Context, c *iam.Caller, r *iam.Reques
 		Reason:   reason(d, c, r),
 		Trace:    func() *policy.Trace { return q.explain() },
 	}
+}
+
+// errNobody means that there is no such principal.
+var errNobody = errors.New("there is no such principal, or not any more")
+
+// nobody explains a refusal of a principal that is not there.
+func nobody() *policy.Trace {
+	d := policy.Decision{Layer: policy.IdentityLayer}
+	return &policy.Trace{Decision: d, Reasons: []policy.Reason{{Layer: d.Layer, Text: errNobody.Error()}}}
 }
 
 func (q *question) explain() *policy.Trace {
@@ -103,12 +115,8 @@ func (a *Authorizer) ask(ctx context.Context, q *question, c *iam.Caller, r *iam
 		Context:         &q.facts,
 	}
 	q.policies = policy.Policies{Resource: r.Resource.Policies}
-	known, err := a.principal(ctx, q, c)
-	if err != nil {
+	if err := a.principal(ctx, q, c); err != nil {
 		return policy.Decision{}, err
-	}
-	if !known {
-		return policy.Decision{Layer: policy.IdentityLayer}, nil
 	}
 	if c.Endpoint != "" {
 		q.policies.HasEndpoint = true
@@ -123,19 +131,21 @@ func (a *Authorizer) ask(ctx context.Context, q *question, c *iam.Caller, r *iam
 	return policy.Decide(&q.request, &q.policies), nil
 }
 
-// principal finds out who c is to policies, and its own ones. It reports whether there is such a principal.
-func (a *Authorizer) principal(ctx context.Context, q *question, c *iam.Caller) (bool, error) {
+// principal finds out who c is to policies, and its own ones. Errors: errNobody.
+func (a *Authorizer) principal(ctx context.Context, q *question, c *iam.Caller) error {
 	who := &q.request.Principal
 	var kind directory.Kind
 	id := c.ID
 	switch c.Type {
 	case iam.Anonymous:
-		*who = policy.Principal{Type: policy.Anonymous}
-		return c.ARN == "" && c.Account == "", nil
+		if c.ARN != "" || c.Account != "" {
+			return errNobody
+		}
+		return nil
 	case iam.Root:
 		who.Type = policy.Root
 		if c.Account == "" || c.ARN != iam.RootARN(c.Account) {
-			return false, nil
+			return errNobody
 		}
 	case iam.Federated:
 		who.Type = policy.Federated
@@ -145,15 +155,15 @@ func (a *Authorizer) principal(ctx context.Context, q *question, c *iam.Caller) 
 		who.Type, kind = policy.AssumedRole, directory.KindRole
 		id = roleID(id)
 	default:
-		return false, nil
+		return errNobody
 	}
 	if kind != "" {
 		set, err := a.set(ctx, id)
 		if err != nil {
-			return false, err
+			return err
 		}
 		if set == nil || set.Kind != kind || set.Account != c.Account {
-			return false, nil
+			return errNobody
 		}
 		q.facts.set = set
 		q.policies.Identity = set.Identity
@@ -167,9 +177,9 @@ func (a *Authorizer) principal(ctx context.Context, q *question, c *iam.Caller) 
 	if c.Session != nil && c.Session.Policies != nil {
 		limits, err := a.sessions.policies(c)
 		if err != nil {
-			return false, err
+			return err
 		}
 		q.policies.Session, q.policies.HasSession = limits, true
 	}
-	return true, nil
+	return nil
 }
