@@ -13,10 +13,11 @@ import (
 
 	"github.com/sekisho/sekisho/internal/awsapi"
 	"github.com/sekisho/sekisho/internal/awsapi/iam"
-	"github.com/sekisho/sekisho/internal/awsapi/sts"
 	"github.com/sekisho/sekisho/internal/httpx"
 	domain "github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/decide"
 	"github.com/sekisho/sekisho/internal/iam/directory"
+	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/seal"
 )
@@ -29,6 +30,7 @@ const (
 // server is an instance in a process: a real database and real decisions.
 type server struct {
 	*httptest.Server
+	db     *meta.DB
 	key    *domain.AccessKey
 	client *sdk.Client
 	api    *awsapi.Service
@@ -36,12 +38,25 @@ type server struct {
 
 func newServer(t testing.TB) *server {
 	t.Helper()
-	db := metatest.Open(t, metatest.SQLite(t))
+	s := &server{db: metatest.Open(t, metatest.SQLite(t))}
+	s.start(t)
+	return s
+}
+
+// restart is what a new process begins with: the database alone.
+func (s *server) restart(t testing.TB) {
+	t.Helper()
+	s.Close()
+	s.start(t)
+}
+
+func (s *server) start(t testing.TB) {
+	t.Helper()
 	ring, err := seal.New(bytes.Repeat([]byte{9}, seal.MasterKeySize))
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := domain.New(db, ring, time.Now)
+	keys, err := domain.New(s.db, ring, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,15 +64,17 @@ func newServer(t testing.TB) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if key != nil { // the first time
+		s.key = key
+	}
 	judge := &domain.Judge{Note: func(*domain.Caller, *domain.Request, domain.Decision) {}}
-	dir := directory.New(db, keys, judge, directory.Options{})
-	judge.Authorizer = domain.RootOnly{}
-	s := &server{key: key, api: (&iam.API{Directory: dir}).Service()}
-	aws4 := awsapi.New(region, keys, time.Now, s.api, sts.Service())
+	dir := directory.New(s.db, keys, judge, directory.Options{})
+	judge.Authorizer = decide.New(dir, keys.Generation(), decide.Options{Region: region})
+	s.api = (&iam.API{Directory: dir}).Service()
+	aws4 := awsapi.New(region, keys, time.Now, s.api)
 	s.Server = httptest.NewServer(httpx.New(aws4.Serve, httpx.Options{Logger: slog.New(slog.DiscardHandler)}))
 	t.Cleanup(s.Close)
-	s.client = s.as(key.ID, key.Secret.Reveal())
-	return s
+	s.client = s.as(s.key.ID, s.key.Secret.Reveal())
 }
 
 // as returns a client with an access key.

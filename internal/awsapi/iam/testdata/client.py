@@ -15,7 +15,7 @@ import shapes
 config = Config(retries={'max_attempts': 1})
 iam = boto3.client('iam', config=config)
 shapes.watch(iam)
-account = boto3.client('sts').get_caller_identity()['Account']
+account = iam.get_user()['User']['UserId']
 
 
 def refused(code, call, status=None, **arguments):
@@ -312,13 +312,38 @@ same(keys['ContextKeyNames'], ['aws:SecureTransport', 'aws:username'])
 same(iam.get_context_keys_for_principal_policy(PolicySourceArn=user['Arn'])['ContextKeyNames'], [])
 
 # A user without permissions is told no more than that.
-mine = boto3.client('iam', config=config, region_name='eu-west-1')
 iam.update_access_key(UserName='ann', AccessKeyId=key['AccessKeyId'], Status='Active')
 session = boto3.Session(aws_access_key_id=key['AccessKeyId'], aws_secret_access_key=key['SecretAccessKey'])
 as_ann = session.client('iam', config=config)
 for name in ('emil', 'nobody'):
     message = refused('AccessDenied', as_ann.get_user, 403, UserName=name)
     assert message.startswith(f'User: {user["Arn"]} is not authorized to perform: iam:GetUser on resource: '), message
+
+# Every operation needs its own permission, and that one suffices.
+own = dict(UserName='ann')
+for action, call, arguments in (
+        ('iam:ListMFADevices', as_ann.list_mfa_devices, own), ('iam:GetLoginProfile', as_ann.get_login_profile, own),
+        ('iam:ListVirtualMFADevices', as_ann.list_virtual_mfa_devices, {}), ('iam:ListSAMLProviders', as_ann.list_saml_providers, {}),
+        ('iam:ListServerCertificates', as_ann.list_server_certificates, {}), ('iam:GetAccountPasswordPolicy', as_ann.get_account_password_policy, {}),
+        ('iam:GetAccountAuthorizationDetails', as_ann.get_account_authorization_details, {}),
+        ('iam:GetAccountSummary', as_ann.get_account_summary, {}), ('iam:ListUsers', as_ann.list_users, {}),
+        ('iam:SimulateCustomPolicy', as_ann.simulate_custom_policy, dict(PolicyInputList=[policy('*')], ActionNames=['a:b'])),
+        ('iam:SimulatePrincipalPolicy', as_ann.simulate_principal_policy, dict(PolicySourceArn=user['Arn'], ActionNames=['a:b'])),
+        ('iam:GetContextKeysForCustomPolicy', as_ann.get_context_keys_for_custom_policy, dict(PolicyInputList=[policy('*')])),
+        ('iam:GetContextKeysForPrincipalPolicy', as_ann.get_context_keys_for_principal_policy, dict(PolicySourceArn=user['Arn'])),
+        ('iam:ListSSHPublicKeys', as_ann.list_ssh_public_keys, own), ('iam:GetUserPolicy', as_ann.get_user_policy, dict(UserName='ann', PolicyName='a'))):
+    message = refused('AccessDenied', call, 403, **arguments)
+    assert f'is not authorized to perform: {action} on resource: ' in message, message
+    iam.put_user_policy(UserName='ann', PolicyName='one', PolicyDocument=policy(action))
+    try:
+        call(**arguments)
+    except ClientError as e:
+        assert e.response['Error']['Code'] == 'NoSuchEntity', e
+    iam.delete_user_policy(UserName='ann', PolicyName='one')
+for call, arguments in ((as_ann.simulate_principal_policy, dict(ActionNames=['a:b'])), (as_ann.get_context_keys_for_principal_policy, {})):
+    same(refused('AccessDenied', call, 403, PolicySourceArn=user['Arn'] + 'x', **arguments).replace('annx', 'ann'),
+         refused('AccessDenied', call, 403, PolicySourceArn=user['Arn'], **arguments))
+    refused('AccessDenied', call, 403, PolicySourceArn='arn:aws:iam::999988887777:user/ann', **arguments)
 iam.update_access_key(UserName='ann', AccessKeyId=key['AccessKeyId'], Status='Inactive')
 refused('SignatureDoesNotMatch', as_ann.get_user, 403)
 
