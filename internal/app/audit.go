@@ -24,6 +24,9 @@ func (in *Instance) note(c *iam.Caller, r *iam.Request, d iam.Decision) {
 		}
 	}
 	in.Audit.Record(e)
+	if in.Directory != nil { // while it opens
+		in.Directory.Used(c, r.Action, in.Config.Region)
+	}
 }
 
 // changed records a change in its own transaction.
@@ -32,9 +35,7 @@ func (in *Instance) changed(ctx context.Context, tx *meta.Tx, ch registry.Change
 	if ch.Repo.Name != "" {
 		resource = in.Judge.RepositoryARN(ch.Repo)
 	}
-	e := event(ch.Caller, ch.Action, resource)
-	e.Detail = ch.Detail
-	return audit.AppendTx(ctx, tx, in.now(), e)
+	return in.appendChange(ctx, tx, ch.Caller, ch.Action, resource, ch.Detail)
 }
 
 func event(c *iam.Caller, action, resource string) audit.Event {

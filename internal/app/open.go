@@ -18,11 +18,14 @@ import (
 	"github.com/sekisho/sekisho/internal/config"
 	"github.com/sekisho/sekisho/internal/durable"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/directory"
 	"github.com/sekisho/sekisho/internal/iam/policy"
+	"github.com/sekisho/sekisho/internal/iam/session"
 	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/registry"
 	"github.com/sekisho/sekisho/internal/seal"
+	"github.com/sekisho/sekisho/internal/secret"
 )
 
 // Files of the data folder.
@@ -62,10 +65,14 @@ type Instance struct {
 	Local *registry.Local
 	Judge *registry.Judge
 
+	Directory *directory.Service
+	Sessions  *session.Service
+
 	Jobs      *job.Queue
 	Collector *registry.Collector
 
-	Seal *seal.Ring
+	Seal    *seal.Ring
+	Secrets *secret.Store
 
 	endpointPolicies map[string]policy.Named // by the endpoint's id; those without one allow everything
 
@@ -114,7 +121,7 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 	}
 	in.linkKey = linkKeys[0]
 	in.Audit = audit.New(in.DB, audit.Options{Logger: log, Now: in.now, Retention: c.Audit.Retention})
-	in.Judge = &registry.Judge{Judge: iam.Judge{Authorizer: iam.RootOnly{}, Note: in.note}, Region: c.Region}
+	in.Judge = &registry.Judge{Judge: iam.Judge{Note: in.note}, Region: c.Region}
 	in.Local, err = registry.NewLocal(in.DB, in.Blobs, registry.Options{
 		Logger:         log,
 		Now:            in.now,
@@ -134,6 +141,12 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		return nil, err
 	}
 	in.Judge.Guard = in.Local.Guard
+	in.Secrets = secret.New(in.DB, in.Seal, &in.Judge.Judge, secret.Options{
+		Region: c.Region, Now: in.now, Logger: log, Outward: in.outward(), OnChange: in.secretChanged,
+	})
+	if err := in.openIdentities(); err != nil {
+		return nil, err
+	}
 	return in, in.openJobs()
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"github.com/sekisho/sekisho/internal/awsapi"
 	"github.com/sekisho/sekisho/internal/awsapi/ecr"
+	awsiam "github.com/sekisho/sekisho/internal/awsapi/iam"
+	"github.com/sekisho/sekisho/internal/awsapi/secretsmanager"
 	"github.com/sekisho/sekisho/internal/awsapi/sts"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
@@ -31,7 +33,8 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	defer stop()
 	wg.Go(func() { in.Local.Run(background) })
 	wg.Go(func() { in.Audit.Run(background) })
-	wg.Go(func() { in.IAM.Generation().Run(background, in.generationUnread) })
+	wg.Go(func() { in.IAM.Generation().Run(background, in.warn("changes that other processes make to identities are not noticed")) })
+	wg.Go(func() { in.Directory.Run(background, in.warn("the last uses of keys and roles are not written")) })
 	if err := in.startJobs(ctx); err != nil {
 		return err
 	}
@@ -103,9 +106,9 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	return errors.Join(err, <-served)
 }
 
-// generationUnread tells that changes which another process may have made are not noticed.
-func (in *Instance) generationUnread(err error) {
-	in.Log.Warn("the generation of identities and policies can't be read", "err", err)
+// warn returns what tells that background work fails.
+func (in *Instance) warn(message string) func(error) {
+	return func(err error) { in.Log.Warn(message, "err", err) }
 }
 
 // endTracing sends the last spans, if the collector takes them soon.
@@ -181,7 +184,9 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 		Admit:    func(c *iam.Caller, action string) error { return in.admit(c, dkr, action) },
 	}
 	ecrAPI := &ecr.API{Registry: served, Control: registry.NewControl(in.Local, in.Judge), Judge: in.Judge, Tokens: in.IAM, Links: links, Addresses: in.addresses()}
-	aws := awsapi.New(in.Config.Region, in.IAM, in.now, ecrAPI.Service(), ecr.PublicService(), sts.Service())
+	secretsAPI := &secretsmanager.API{Secrets: in.Secrets}
+	aws := awsapi.New(in.Config.Region, in.IAM, in.now, ecrAPI.Service(), ecr.PublicService(),
+		(&sts.API{Sessions: in.Sessions}).Service(), (&awsiam.API{Directory: in.Directory}).Service())
 	aws.Admit = func(c *iam.Caller, service, action string) error {
 		return in.admit(c, endpointService(service), action)
 	}

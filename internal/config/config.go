@@ -47,6 +47,10 @@ type Config struct {
 	// and aws:VpcSourceIp, and no aws:SourceIp.
 	Endpoints []Endpoint `yaml:"endpoints"`
 
+	// Issuers of identity tokens (OpenID Connect), for sts:AssumeRoleWithWebIdentity. Which
+	// ones an account trusts, it says itself, with iam:CreateOpenIDConnectProvider.
+	OIDC OIDC `yaml:"oidc"`
+
 	// Load balancers that say with the PROXY protocol (version 1 or 2) where a connection
 	// comes from.
 	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
@@ -63,6 +67,9 @@ type Config struct {
 	// new one and the old one with a comma between them until `sekisho key rotate` is
 	// done: the first one seals, the others only open.
 	MasterKey Secret `yaml:"master_key"`
+
+	// Where the values of secrets may refer to, instead of being kept here.
+	Secrets Secrets `yaml:"secrets"`
 
 	// Whether a new account makes repositories when something is pushed to them. It
 	// is only where accounts start from: each can change it.
@@ -149,6 +156,25 @@ type ACME struct {
 	// An address, host:port, that answers http-01 and sends everything else on to HTTPS.
 	// The authority calls port 80. When empty, there is none.
 	Listen string `yaml:"listen"`
+}
+
+// OIDC says how issuers of identity tokens are reached.
+type OIDC struct {
+	// PEM file with authorities that issuers' certificates may be under, beside the
+	// system's.
+	CA string `yaml:"ca"`
+	// Keys of issuers that are never asked for them: for networks without a way out.
+	Keys []IssuerKeys `yaml:"keys"`
+	// Whether issuers may be on this machine.
+	Loopback bool `yaml:"loopback"`
+}
+
+// IssuerKeys are the keys of an issuer of identity tokens.
+type IssuerKeys struct {
+	// The issuer's URL, as its tokens have it in iss.
+	Issuer string `yaml:"issuer"`
+	// File with its JSON Web Key Set.
+	File string `yaml:"file"`
 }
 
 // Endpoint is a private endpoint. A connection comes in through it when it arrives at

@@ -74,7 +74,7 @@ type assignment struct {
 // Load reads and validates the configuration. A refusal is an *Error; Loaded is then
 // as far as it could be read. Other errors are those of reading the file.
 func Load(o Options) (*Loaded, error) {
-	l := &loader{Loaded: Loaded{Config: Default()}, origins: map[string]string{}, byKey: map[string]*field{}}
+	l := &loader{Loaded: Loaded{Config: Default()}, origins: map[string]string{}, byKey: map[string]*field{}, secretFiles: map[string]string{}}
 	l.fields = fields(&l.Config)
 	for _, f := range l.fields {
 		l.byKey[f.key] = f
@@ -94,6 +94,7 @@ func Load(o Options) (*Loaded, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read configuration: %w", err)
 		}
+		l.file = o.File
 		l.apply(l.readYAML(o.File, text))
 	}
 	l.apply(l.readEnv(env))
@@ -128,6 +129,9 @@ type loader struct {
 	fields   []*field
 	byKey    map[string]*field
 	origins  map[string]string // by key
+
+	file        string            // the configuration's, "" for none
+	secretFiles map[string]string // that secrets were read from, by key
 	problems []Problem
 }
 
@@ -182,6 +186,9 @@ func (l *loader) apply(source []assignment) {
 		if err := set(f, file, a); err != nil {
 			l.problem(a.origin, a.key, "%v", err)
 			continue
+		}
+		if file {
+			l.secretFiles[f.key] = a.texts[0]
 		}
 		l.origins[f.key] = a.origin
 	}

@@ -74,6 +74,7 @@ func (l *loader) validate() {
 		_, err := c.DecodeMasterKeys()
 		l.checkErr("master_key", err)
 	}
+	l.secrets()
 
 	l.check("gc.grace", c.GC.Grace > 0, "must be more than 0: it is what protects a push that is still running")
 	l.check("gc.uploads", c.GC.Uploads > 0, "must be more than 0")

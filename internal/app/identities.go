@@ -1,0 +1,115 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+
+	"github.com/sekisho/sekisho/internal/audit"
+	"github.com/sekisho/sekisho/internal/config"
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/decide"
+	"github.com/sekisho/sekisho/internal/iam/directory"
+	"github.com/sekisho/sekisho/internal/iam/oidc"
+	"github.com/sekisho/sekisho/internal/iam/policy"
+	"github.com/sekisho/sekisho/internal/iam/session"
+	"github.com/sekisho/sekisho/internal/meta"
+)
+
+// openIdentities opens who there is, and decides by their policies from here on.
+func (in *Instance) openIdentities() error {
+	judge := &in.Judge.Judge
+	in.Directory = directory.New(in.DB, in.IAM, judge, directory.Options{
+		Now: in.now,
+		OnChange: func(ctx context.Context, tx *meta.Tx, ch directory.Change) error {
+			return in.appendChange(ctx, tx, ch.Caller, ch.Action, ch.Resource, ch.Detail)
+		},
+	})
+	ways := map[string]policy.Named{}
+	for i := range in.Config.Endpoints {
+		id := in.Config.Endpoints[i].ID
+		named, ok := in.endpointPolicies[id]
+		if !ok {
+			var err error
+			if named, err = decide.FullAccess(); err != nil {
+				return err
+			}
+		}
+		ways[id] = named
+	}
+	judge.Authorizer = decide.New(in.Directory, in.IAM.Generation(), decide.Options{Now: in.now, Region: in.Config.Region, Endpoints: ways})
+
+	tokens, err := openIssuers(&in.Config.OIDC)
+	if err != nil {
+		return err
+	}
+	in.Sessions = session.New(in.IAM, judge, in.Directory, tokens, session.Options{
+		Now: in.now,
+		OnIssue: func(ctx context.Context, tx *meta.Tx, i session.Issue) error {
+			return in.appendChange(ctx, tx, i.Caller, i.Action, i.Resource, i.Detail)
+		},
+		Refusals: in.refusals,
+	})
+	return nil
+}
+
+// maxIssuerFile bounds what is read of the files that the configuration of issuers names.
+const maxIssuerFile = 1 << 20
+
+// openIssuers reads what the configuration says of issuers of identity tokens.
+func openIssuers(c *config.OIDC) (*oidc.Verifier, error) {
+	o := oidc.Options{Loopback: c.Loopback, Keys: map[string][]byte{}, Proxy: http.ProxyFromEnvironment}
+	if c.CA != "" {
+		text, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("oidc.ca: %w", err)
+		}
+		if o.Roots, err = x509.SystemCertPool(); err != nil {
+			return nil, fmt.Errorf("oidc.ca: the system's authorities: %w", err)
+		}
+		if !o.Roots.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("oidc.ca: %s has no certificate in PEM form", c.CA)
+		}
+	}
+	for i, k := range c.Keys {
+		text, err := os.ReadFile(k.File)
+		if err == nil && len(text) > maxIssuerFile {
+			err = fmt.Errorf("%s has over %d bytes", k.File, maxIssuerFile)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("oidc.keys[%d].file: %w", i, err)
+		}
+		o.Keys[k.Issuer] = text
+	}
+	tokens, err := oidc.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("oidc.keys: %w", err)
+	}
+	return tokens, nil
+}
+
+// appendChange records a change in its own transaction.
+func (in *Instance) appendChange(ctx context.Context, tx *meta.Tx, c *iam.Caller, action, resource, detail string) error {
+	e := event(c, action, resource)
+	e.Detail = detail
+	return audit.AppendTx(ctx, tx, in.now(), e)
+}
+
+// refusals returns the refusals of a request with how they came about.
+func (in *Instance) refusals(ctx context.Context, requestID string) ([]session.Refusal, error) {
+	entries, traces, err := audit.Traces(ctx, in.DB, requestID)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]session.Refusal, len(entries))
+	for i, e := range entries {
+		all[i] = session.Refusal{Principal: e.Principal, Action: e.Action, Resource: e.Resource, Reason: e.Reason}
+		if traces[i] != "" {
+			all[i].Trace = json.RawMessage(traces[i])
+		}
+	}
+	return all, nil
+}
