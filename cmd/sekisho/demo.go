@@ -57,6 +57,7 @@ func demo(c *cli, cmd *cobra.Command, listen string, exit bool) (err error) {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	loaded.Config.Endpoints = []config.Endpoint{{ID: demoEndpoint, Listen: []string{"127.0.0.1:0"}}}
 	log := logs.New(cmd.ErrOrStderr(), logs.Options{Level: demoLogLevel, Format: "text"})
 	defer log.Close()
 
@@ -75,7 +76,7 @@ func demo(c *cli, cmd *cobra.Command, listen string, exit bool) (err error) {
 		})
 		select {
 		case a := <-addrs:
-			d.host = a[0]
+			d.host, d.endpoint = a[0], a[len(a)-1]
 			return fmt.Sprintf("http://%s, account %s, in %s", d.host, d.in.Account, dir), nil
 		case err := <-ended:
 			return "", err

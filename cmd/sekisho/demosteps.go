@@ -38,11 +38,17 @@ type demonstration struct {
 	in   *app.Instance
 	host string
 
+	endpoint string // host:port of the private endpoint
+
+	root  aws.CredentialsProvider
 	ecr   *ecr.Client
 	login authn.Basic // user name and password for /v2/
 	image *demoImage
 	raw   []byte // the index as it was pushed
 	hash  v1.Hash
+
+	ci      authn.Basic // access key and secret of a user
+	refused string      // id of the request that was
 }
 
 func (d *demonstration) steps(ctx context.Context) error {
@@ -58,6 +64,11 @@ func (d *demonstration) steps(ctx context.Context) error {
 		{"Pull it by digest", d.pullByDigest},
 		{"Ask what the registry has", d.describe},
 		{"Come without a credential", d.beRefused},
+		{"Give a CI user leave to push here, and nothing else", d.addUser},
+		{"Let pushes in through the private endpoint only", d.guard},
+		{"Push with that user's key from outside", d.pushOutside},
+		{"Ask why", d.why},
+		{"Push the same through the endpoint", d.pushInside},
 	} {
 		if err := d.tell.step(s.title, func() (string, error) { return s.do(ctx) }); err != nil {
 			return err
@@ -71,13 +82,10 @@ func (d *demonstration) createRepository(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d.ecr = ecr.New(ecr.Options{
-		BaseEndpoint: aws.String("http://" + d.host),
-		Region:       d.in.Config.Region,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.SecretAccessKey}, nil
-		}),
+	d.root = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.SecretAccessKey}, nil
 	})
+	d.ecr = ecr.New(ecr.Options{BaseEndpoint: aws.String("http://" + d.host), Region: d.in.Config.Region, Credentials: d.root})
 	out, err := d.ecr.CreateRepository(ctx, &ecr.CreateRepositoryInput{RepositoryName: aws.String(demoRepository)})
 	if err != nil {
 		return "", err
@@ -294,7 +302,7 @@ func (d *demonstration) suggestions(program, dir string) []suggestion {
 			program + " login --client podman --data " + dir,
 			"podman pull --tls-verify=false " + image + "@" + d.hash.String(),
 		}},
-		{"See who did what", []string{program + " audit --data " + dir}},
+		{"See who did what, and why it was refused", []string{program + " audit --data " + dir, program + " why --data " + dir + " " + d.refused}},
 	}
 	if runtime.GOOS == "linux" {
 		list[1].commands = append(list[1].commands, "docker run --rm "+image+":"+demoTag)

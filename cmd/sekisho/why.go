@@ -43,8 +43,9 @@ type shownRefusal struct {
 // shownTrace is a trace as text shows it; see policy.Trace.
 type shownTrace struct {
 	Reasons []struct {
-		Layer string `json:"layer"`
-		Text  string `json:"text"`
+		Layer   string `json:"layer"`
+		Applies bool   `json:"applies"` // the statement is about the request
+		Text    string `json:"text"`
 	} `json:"reasons"`
 }
 
@@ -87,7 +88,11 @@ func (c *cli) why(cmd *cobra.Command, id string) error {
 		}
 		how := "how"
 		for _, r := range trace.Reasons {
-			t.add(how, r.Layer+": "+r.Text)
+			text := r.Text
+			if r.Layer != "" {
+				text = r.Layer + ": " + text
+			}
+			t.add(how, text)
 			how = ""
 		}
 	}
