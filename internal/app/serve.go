@@ -33,7 +33,9 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	defer stop()
 	wg.Go(func() { in.Local.Run(background) })
 	wg.Go(func() { in.Audit.Run(background) })
-	wg.Go(func() { in.IAM.Generation().Run(background, in.warn("changes that other processes make to identities are not noticed")) })
+	wg.Go(func() {
+		in.IAM.Generation().Run(background, in.warn("changes that other processes make to identities are not noticed"))
+	})
 	wg.Go(func() { in.Directory.Run(background, in.warn("the last uses of keys and roles are not written")) })
 	if err := in.startJobs(ctx); err != nil {
 		return err
