@@ -168,7 +168,7 @@ func (ps *parser) statement(n *node, path string) (*statement, error) {
 		m := &n.members[i]
 		if !slices.Contains(elements, m.name) {
 			if m.name == "Principal" || m.name == "NotPrincipal" {
-				return nil, ps.errorAt(m.offset, path+"."+m.name, "an %s names no principals: it applies to whom it is attached to; remove the element", ps.p.kind)
+				return nil, ps.errorAt(m.offset, path+"."+m.name, "%s names no principals: it applies to whom it is attached to; remove the element", article(ps.p.kind.String())+ps.p.kind.String())
 			}
 			return nil, ps.unknown(m, path, elements)
 		}
