@@ -75,6 +75,11 @@ func (s *Service) AssumeRole(ctx context.Context, c *iam.Caller, ask RoleAsk) (*
 	if err != nil {
 		return nil, err
 	}
+	if c.Type != iam.User && c.Type != iam.Root && c.Type != iam.AssumedRole { // whatever a trust policy says
+		r, d := iam.On(c, "sts:AssumeRole", ask.Role), iam.Decision{Reason: "because it showed no credentials"}
+		s.judge.Note(c, r, d)
+		return nil, d.Denied(c, r)
+	}
 	a := &assumption{
 		service: s, caller: c, action: "sts:AssumeRole", account: account, ask: ask.Ask, tags: ask.Tags, transitive: ask.Transitive, source: source,
 		keys: map[string][]string{},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -29,8 +30,8 @@ const (
 
 var (
 	roleARN     = regexp.MustCompile(`^arn:aws:iam::([0-9]{12}):role/((?:[!-~]+/)?[\w+=,.@-]{1,64})$`)
-	sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
-	externalID  = regexp.MustCompile(`^[\w+=,.@:/-]{2,1224}$`)
+	sessionName = form{regexp.MustCompile(`^[\w+=,.@-]*$`), 2, 64}
+	externalID  = form{regexp.MustCompile(`^[\w+=,.@:/-]*$`), 2, 1224}
 	tagText     = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 )
 
@@ -39,11 +40,22 @@ func mismatch(value, member, constraint string) error {
 	return errf(ValidationError, "1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: %s", value, member, constraint)
 }
 
-func checkForm(value, member string, form *regexp.Regexp) error {
-	if form.MatchString(value) {
-		return nil
+// form is what a value must look like.
+type form struct {
+	pattern  *regexp.Regexp
+	min, max int // bytes
+}
+
+func checkForm(value, member string, f form) error {
+	switch {
+	case len(value) < f.min:
+		return mismatch(value, member, "Member must have length greater than or equal to "+strconv.Itoa(f.min))
+	case len(value) > f.max:
+		return mismatch(value[:f.max]+"…", member, "Member must have length less than or equal to "+strconv.Itoa(f.max))
+	case !f.pattern.MatchString(value):
+		return mismatch(value, member, "Member must satisfy regular expression pattern: "+strings.Trim(f.pattern.String(), "^$"))
 	}
-	return mismatch(value, member, "Member must satisfy regular expression pattern: "+strings.Trim(form.String(), "^$"))
+	return nil
 }
 
 // checkRole returns the account of a role's ARN.
