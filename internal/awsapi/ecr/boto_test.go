@@ -30,16 +30,32 @@ func python(t *testing.T, module string) string {
 	return ""
 }
 
-// TestBoto3 does with boto3 what people's scripts do, paginators included.
+// env is the environment in which AWS's clients use the server.
+func (s *server) env() []string {
+	return []string{
+		"AWS_ENDPOINT_URL=" + s.URL, "AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region, "AWS_ACCESS_KEY_ID=" + s.key.ID,
+		"AWS_SECRET_ACCESS_KEY=" + s.key.Secret.Reveal(), "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+	}
+}
+
+// TestBoto3 does with boto3 what people's scripts do, paginators included. Every answer is held against botocore's model.
 func TestBoto3(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	for _, script := range []string{"client.py", "repositories.py"} {
+		t.Run(script, func(t *testing.T) { runBoto3(t, script) })
+	}
+}
+
+// runBoto3 runs a script of testdata against a server of its own.
+func runBoto3(t *testing.T, script string) {
 	name := python(t, "boto3")
 	s := newServer(t)
-	cmd := exec.CommandContext(t.Context(), name, "testdata/client.py")
+	cmd := exec.CommandContext(t.Context(), name, "testdata/"+script)
 	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+s.URL, "AWS_REGION="+region, "AWS_DEFAULT_REGION="+region, "AWS_ACCESS_KEY_ID="+s.key.ID,
-		"AWS_SECRET_ACCESS_KEY="+s.key.Secret.Reveal(), "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
+		"AWS_SECRET_ACCESS_KEY="+s.key.Secret.Reveal(), "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"PYTHONDONTWRITEBYTECODE=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -10,7 +10,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-ecr = boto3.client('ecr', config=Config(retries={'max_attempts': 1}))
+import shapes
+
+ecr = shapes.watch(boto3.client('ecr', config=Config(retries={'max_attempts': 1})))
 
 
 def refused(code, call, **arguments):
