@@ -211,6 +211,7 @@ type authenticated struct {
 
 // authenticate verifies the signature of a request for one of the services and returns its body, to be released.
 func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64, services ...*Service) (authenticated, *heldBody, error) {
+	arrived := time.Now()
 	scope := sigv4.Scope{Region: s.region}
 	for _, svc := range services {
 		scope.Services = append(scope.Services, svc.name)
@@ -241,6 +242,7 @@ func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64,
 		return authenticated{}, nil, err
 	}
 	a := authenticated{Caller: principal.Caller()}
+	a.Arrived = arrived
 	place(a.Caller, w, r)
 	w.Event.Principal = a.ARN
 	for _, svc := range services {

@@ -96,6 +96,10 @@ type Caller struct {
 	SecureTransport bool
 	RequestID       string
 	UserAgent       string
+
+	// Arrived is a time before the request was authenticated, by the machine's own clock; zero where that is not known. What was
+	// known of who may do what at any time since then is good enough for it, see [Generation.Since].
+	Arrived time.Time
 }
 
 // Who returns the principal's ARN, or [AnonymousARN].

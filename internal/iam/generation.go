@@ -21,6 +21,8 @@ type Generation struct {
 	db *meta.DB
 	n  atomic.Int64 // SQLite: the highest that is known; before the first change or poll 0
 
+	last atomic.Pointer[generationRead] // PostgreSQL: the newest that succeeded
+
 	mu      sync.Mutex
 	running *generationRead // guarded by mu; whose statement may have begun
 	next    *generationRead // guarded by mu; whose statement has not begun
@@ -33,9 +35,10 @@ const generationTimeout = 5 * time.Second // to read it
 
 // generationRead is one reading, for all who wait for it.
 type generationRead struct {
-	done chan struct{} // closed when the rest is final
-	n    int64
-	err  error
+	done  chan struct{} // closed when the rest is final
+	began time.Time     // by the machine's clock, which always goes forward
+	n     int64
+	err   error
 }
 
 // NewGeneration returns the generation of a database.
@@ -58,6 +61,15 @@ func (g *Generation) Current(ctx context.Context) (int64, error) {
 		return g.n.Load(), nil
 	}
 	return g.shared(ctx)
+}
+
+// Since returns the generation as of a moment after a time by the machine's clock, such as when a request arrived: it need
+// not be read again for each of the questions that a request has. The zero time stands for now.
+func (g *Generation) Since(ctx context.Context, arrived time.Time) (int64, error) {
+	if last := g.last.Load(); last != nil && !arrived.IsZero() && last.began.After(arrived) {
+		return last.n, nil
+	}
+	return g.Current(ctx)
 }
 
 // Poll reads the generation. A node on SQLite does it every [PollGeneration].
@@ -144,5 +156,8 @@ func (g *Generation) do(ctx context.Context, r *generationRead) {
 	}()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), generationTimeout)
 	defer cancel()
-	r.n, r.err = g.read(ctx)
+	r.began = time.Now()
+	if r.n, r.err = g.read(ctx); r.err == nil {
+		g.last.Store(r)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/meta"
@@ -51,9 +52,12 @@ func TestGeneration(t *testing.T) {
 			for range 4 {
 				wg.Go(func() {
 					for range 50 {
-						least := first + made.Load()
+						arrived, least := time.Now(), first+made.Load()
 						if n := current(t, nodes[i%2]); n < least {
 							t.Errorf("generation %d after %d", n, least)
+						}
+						if n, err := nodes[i%2].Since(t.Context(), arrived); err != nil || n < least {
+							t.Errorf("generation %d after %d, %v", n, least, err)
 						}
 					}
 				})

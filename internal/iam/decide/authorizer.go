@@ -158,7 +158,7 @@ func (a *Authorizer) principal(ctx context.Context, q *question, c *iam.Caller) 
 		return errNobody
 	}
 	if kind != "" {
-		set, err := a.set(ctx, id)
+		set, err := a.set(ctx, id, c.Arrived)
 		if err != nil {
 			return err
 		}

@@ -41,9 +41,9 @@ type readSet struct {
 	generation int64
 }
 
-// set returns the policies of a principal as they are now, nil if there is no such principal.
-func (a *Authorizer) set(ctx context.Context, id string) (*directory.Set, error) {
-	generation, err := a.generation.Current(ctx)
+// set returns the policies of a principal as they were at some time after a request arrived, nil if there is no such principal.
+func (a *Authorizer) set(ctx context.Context, id string, arrived time.Time) (*directory.Set, error) {
+	generation, err := a.generation.Since(ctx, arrived)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -81,6 +82,7 @@ const emptyBasic = "Basic Og=="
 
 // authenticate fills in who the caller is and where it calls from.
 func (s *Server) authenticate(w *httpx.Response, req *request) error {
+	arrived := time.Now()
 	var principal *iam.Principal
 	var err error
 	if a := req.Header.Get("Authorization"); a != "" && a != emptyBasic {
@@ -92,6 +94,7 @@ func (s *Server) authenticate(w *httpx.Response, req *request) error {
 		return err
 	}
 	c := principal.Caller()
+	c.Arrived = arrived
 	c.SourceIP, c.SecureTransport, c.RequestID, c.UserAgent = w.Origin.Client, w.Origin.Secure, w.Event.RequestID, req.UserAgent()
 	c.Endpoint, c.VPC = w.Origin.Endpoint, w.Origin.VPC
 	req.caller = c
