@@ -9,8 +9,13 @@ import (
 	"github.com/sekisho/sekisho/internal/registry"
 )
 
-// CollectJob is the kind of the job that runs a collection.
-const CollectJob = "collect"
+// The kinds of jobs.
+const (
+	CollectJob       = "collect"        // runs a collection
+	RemoveSecretsJob = "remove-secrets" // removes secrets whose recovery window is over
+)
+
+const removeSecretsEvery = time.Hour
 
 // openJobs makes the queue and the collector, its first user.
 func (in *Instance) openJobs() (err error) {
@@ -35,6 +40,13 @@ func (in *Instance) startJobs(ctx context.Context) error {
 		}
 		in.Log.Info("collection is done", "took", report)
 		return nil
+	})
+	in.Jobs.Handle(RemoveSecretsJob, job.KindOptions{Every: removeSecretsEvery}, func(ctx context.Context, _ *job.Job) error {
+		n, err := in.Secrets.RemoveDue(ctx)
+		if n > 0 {
+			in.Log.Info("secrets were removed whose recovery window is over", "count", n)
+		}
+		return err
 	})
 	return in.Jobs.Start(ctx)
 }

@@ -187,7 +187,7 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 	}
 	ecrAPI := &ecr.API{Registry: served, Control: registry.NewControl(in.Local, in.Judge), Judge: in.Judge, Tokens: in.IAM, Links: links, Addresses: in.addresses()}
 	secretsAPI := &secretsmanager.API{Secrets: in.Secrets}
-	aws := awsapi.New(in.Config.Region, in.IAM, in.now, ecrAPI.Service(), ecr.PublicService(),
+	aws := awsapi.New(in.Config.Region, in.IAM, in.now, ecrAPI.Service(), ecr.PublicService(), secretsAPI.Service(),
 		(&sts.API{Sessions: in.Sessions}).Service(), (&awsiam.API{Directory: in.Directory}).Service())
 	aws.Admit = func(c *iam.Caller, service, action string) error {
 		return in.admit(c, endpointService(service), action)

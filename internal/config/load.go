@@ -126,13 +126,13 @@ const (
 
 type loader struct {
 	Loaded
-	fields   []*field
-	byKey    map[string]*field
-	origins  map[string]string // by key
+	fields  []*field
+	byKey   map[string]*field
+	origins map[string]string // by key
 
 	file        string            // the configuration's, "" for none
 	secretFiles map[string]string // that secrets were read from, by key
-	problems []Problem
+	problems    []Problem
 }
 
 func (l *loader) problem(origin, key, format string, args ...any) {
