@@ -93,12 +93,12 @@ type unknownOperation struct{ message string }
 func (e *unknownOperation) Error() string { return e.message }
 
 // faultOf returns the fault that err is and how to say it, if it is one.
-func faultOf(err error) (f fault, message string, ok bool) {
+func faultOf(err error, requestID string) (f fault, message string, ok bool) {
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
 		return signatureFaults[e.Kind], e.Message + e.Detail, true
 	}
 	if e, ok := errors.AsType[*iam.DeniedError](err); ok {
-		return faultDenied, e.Error(), true
+		return faultDenied, e.Message(requestID), true
 	}
 	if e, ok := errors.AsType[*httpx.EndpointError](err); ok {
 		return faultDenied, e.Error(), true
@@ -140,7 +140,7 @@ func faultOf(err error) (f fault, message string, ok bool) {
 
 // explain returns err as the client is to see it, and the status.
 func explain(err error, names map[fault]called, o *ServiceOptions, requestID string) (smithy.APIError, int) {
-	if f, message, ok := faultOf(err); ok {
+	if f, message, ok := faultOf(err, requestID); ok {
 		c := names[f]
 		return &Error{Code: c.code, Message: message, Status: c.status}, c.status
 	}

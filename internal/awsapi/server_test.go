@@ -260,7 +260,7 @@ func TestJSONErrors(t *testing.T) {
 		message string // part of it
 	}{
 		{"denied", del("denied"), 400, "AccessDeniedException",
-			"User: arn:aws:iam::111122223333:root is not authorized to perform: ecr:DeleteRepository on resource: * because of this test"},
+			"User: arn:aws:iam::111122223333:root is not authorized to perform: ecr:DeleteRepository on resource: * because of this test; more: sekisho why "},
 		{"internal", del("internal"), 500, "ServerException", "the server's log has the reason under request id "},
 		{"server", del("server"), 500, "ServerException", "disk full"},
 		{"typed", del("typed"), 400, "InvalidLayerPartException", "part"},
