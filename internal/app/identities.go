@@ -27,6 +27,7 @@ func (in *Instance) openIdentities() error {
 		OnChange: func(ctx context.Context, tx *meta.Tx, ch directory.Change) error {
 			return in.appendChange(ctx, tx, ch.Caller, ch.Action, ch.Resource, ch.Detail)
 		},
+		OnRename: renamePrincipal,
 	})
 	ways := map[string]policy.Named{}
 	for i := range in.Config.Endpoints {
@@ -53,6 +54,23 @@ func (in *Instance) openIdentities() error {
 		},
 		Refusals: in.refusals,
 	})
+	return nil
+}
+
+// principalDocuments is where resource policies are kept that may name users and roles.
+var principalDocuments = []directory.Documents{
+	{Table: "repository_policies", Key: [2]string{"repository_id"}, Column: "document"},
+	{Table: "registry_documents", Key: [2]string{"account", "kind"}, Column: "document", Where: "kind = 'policy'"},
+	{Table: "secrets", Key: [2]string{"id"}, Column: "policy", Where: "policy <> ''"},
+}
+
+// renamePrincipal keeps resource policies about the same users and roles, whatever becomes of their names.
+func renamePrincipal(ctx context.Context, tx *meta.Tx, from, to string) error {
+	for _, d := range principalDocuments {
+		if err := d.Rename(ctx, tx, from, to); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -125,9 +125,6 @@ func (a *Authorizer) ask(ctx context.Context, q *question, c *iam.Caller, r *iam
 			q.policies.Endpoint = q.endpoint[:]
 		}
 	}
-	if c.AccessKeyID != "" {
-		a.directory.Used(c, r.Action, a.o.Region)
-	}
 	return policy.Decide(&q.request, &q.policies), nil
 }
 

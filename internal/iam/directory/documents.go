@@ -174,21 +174,8 @@ func CheckPrincipals(ctx context.Context, tx *meta.Tx, document string) error {
 
 // renamed puts another principal in place of one in all trust policies, and lets others do the same.
 func (s *Service) renamed(ctx context.Context, tx *meta.Tx, from, to string) error {
-	type trust struct{ id, document string }
-	// An ARN may stand there with escapes.
-	roles, err := collect(ctx, tx, func(t *trust) []any { return []any{&t.id, &t.document} }, `SELECT id, document FROM identities
-		WHERE kind = 'role' AND (replace(document, $1, '') <> document OR replace(document, '\', '') <> document)`, from)
-	if err != nil {
+	if err := trusts.Rename(ctx, tx, from, to); err != nil {
 		return err
-	}
-	for _, t := range roles {
-		document, found := ReplacePrincipal(t.document, from, to)
-		if !found {
-			continue
-		}
-		if _, err := tx.Exec(ctx, `UPDATE identities SET document = $1 WHERE id = $2`, document, t.id); err != nil {
-			return err
-		}
 	}
 	return s.o.OnRename(ctx, tx, from, to)
 }

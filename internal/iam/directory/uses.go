@@ -106,6 +106,7 @@ func (u *uses) wrote(id string, last *lastUse) {
 func (s *Service) Used(c *iam.Caller, action, region string) {
 	service, _, _ := strings.Cut(action, ":")
 	switch {
+	case c == nil:
 	case strings.HasPrefix(c.AccessKeyID, keyIDPrefix):
 		s.uses.note(c.AccessKeyID, service, region, s.o.Now())
 	case c.Type == iam.AssumedRole:
