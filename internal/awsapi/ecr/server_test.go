@@ -25,6 +25,7 @@ import (
 	"github.com/sekisho/sekisho/internal/blob/mem"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/session"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/registry"
 	"github.com/sekisho/sekisho/internal/registry/ociserver"
@@ -71,7 +72,8 @@ func newServer(t testing.TB) *server {
 		key: key,
 		api: &ecr.API{Registry: served, Control: registry.NewControl(local, judge), Judge: judge, Tokens: keys, Links: links, Addresses: ecr.Addresses{Account: account, Region: region}},
 	}
-	aws4 := awsapi.New(region, keys, time.Now, s.api.Service(), ecr.PublicService(), sts.Service())
+	whoami := &sts.API{Sessions: session.New(keys, &judge.Judge, nil, nil, session.Options{})}
+	aws4 := awsapi.New(region, keys, time.Now, s.api.Service(), ecr.PublicService(), whoami.Service())
 	oci := &ociserver.Server{Registry: served, Auth: keys, Links: links, Account: account, Region: region}
 	s.Server = httptest.NewServer(httpx.New(func(w *httpx.Response, r *http.Request) error {
 		if strings.HasPrefix(r.URL.Path, "/v2/") {

@@ -179,13 +179,3 @@ func text(s string) *string {
 	}
 	return &s
 }
-
-// Service returns the one operation that needs no sessions.
-func Service() *awsapi.Service {
-	s := awsapi.NewQuery("sts", version, namespace, awsapi.ServiceOptions{Internal: "InternalFailure", Global: true})
-	awsapi.Handle(s, awsapi.Op{Name: "GetCallerIdentity"},
-		func(_ context.Context, c *awsapi.Call, _ *sdk.GetCallerIdentityInput) (*sdk.GetCallerIdentityOutput, error) {
-			return &sdk.GetCallerIdentityOutput{Account: &c.Account, Arn: &c.ARN, UserId: &c.Account}, nil
-		})
-	return s
-}

@@ -135,7 +135,7 @@ func checkPolicy(document string) error {
 	}
 	if _, err := policy.Parse([]byte(document), policy.Identity); err != nil {
 		if e, ok := errors.AsType[*policy.SyntaxError](err); ok {
-			return errf(MalformedPolicy, "The policy is not in the valid JSON format: %s", e.Error())
+			return errf(MalformedPolicy, "The policy is malformed: %s", e.Error())
 		}
 		return err
 	}
