@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -129,6 +131,9 @@ func (c *cli) simulate(cmd *cobra.Command, args []string) error {
 	for i, raw := range cases {
 		r := simulateCase(raw)
 		results[i] = r
+		for _, field := range unknownFields(raw) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s is no field of a case, and is left out\n", caseName(r, i), field)
+		}
 		switch {
 		case r.Error != nil:
 			failed++
@@ -147,16 +152,35 @@ func (c *cli) simulate(cmd *cobra.Command, args []string) error {
 	if failed > 0 {
 		for i, r := range results {
 			if r.Error != nil {
-				name := r.Name
-				if name == "" {
-					name = fmt.Sprintf("case %d", i+1)
-				}
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", name, r.Error)
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", caseName(r, i), r.Error)
 			}
 		}
 		return fmt.Errorf("%d of %d cases can't be decided", failed, len(results))
 	}
 	return nil
+}
+
+// caseName names the case with an index in messages.
+func caseName(r simulated, i int) string {
+	if r.Name != "" {
+		return r.Name
+	}
+	return fmt.Sprintf("case %d", i+1)
+}
+
+// unknownFields returns the fields of a case that nobody reads, sorted: a policy
+// in one of them would go unnoticed. What only people and tests read may be there.
+func unknownFields(raw json.RawMessage) []string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil {
+		return nil
+	}
+	known := []string{"name", "request", "identityPolicies", "resourcePolicy", "permissionBoundaries", "sessionPolicy",
+		"serviceControlPolicies", "resourceControlPolicies", "endpointPolicies", "description", "comment", "expected"}
+	for _, name := range known {
+		delete(fields, name)
+	}
+	return slices.Sorted(maps.Keys(fields))
 }
 
 func readCases(cmd *cobra.Command, args []string) ([]byte, error) {
@@ -352,6 +376,10 @@ func (c *policyCompiler) one(doc json.RawMessage, field string, k policy.Kind) [
 		if wrapped.Name != "" {
 			name = wrapped.Name
 		}
+	}
+	var text string // a document that is itself in a string, as AWS's API has them
+	if json.Unmarshal(doc, &text) == nil {
+		doc = json.RawMessage(text)
 	}
 	p, err := policy.ParseLenient(doc, k)
 	if err != nil {
