@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -91,7 +92,17 @@ func (a *ACME) Challenge(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // Handler answers the authority over HTTP (http-01, RFC 8555 section 8.3), and sends
 // everything else on to HTTPS. Once it was asked for, names are proved this way too.
-func (a *ACME) Handler() Handler { return Std(a.manager.HTTPHandler(nil)) }
+func (a *ACME) Handler() Handler {
+	h := a.manager.HTTPHandler(nil)
+	return func(w *Response, r *http.Request) error {
+		named := *r
+		if host, _, err := net.SplitHostPort(r.Host); err == nil { // an authority may call another port than 80, and say so
+			named.Host = host
+		}
+		h.ServeHTTP(w, &named)
+		return nil
+	}
+}
 
 // Run gets the certificates that are missing, so that no client has to wait for them,
 // until all are there or ctx ends. The server must be serving: the authority calls it.
