@@ -19,7 +19,7 @@ type Judge struct {
 	Region string
 	// Guard returns what a repository, or with an empty name a registry, brings along to a decision; for one that is not
 	// there what its registry does. Nil: nothing brings anything.
-	Guard func(ctx context.Context, repo Repo) (*Guard, error)
+	Guard func(ctx context.Context, c *iam.Caller, repo Repo) (*Guard, error)
 }
 
 // Guard is what a resource brings along to decisions about it. It is shared: nothing in it may be changed.
@@ -59,7 +59,7 @@ func (j *Judge) Anywhere(ctx context.Context, c *iam.Caller, action string) erro
 }
 
 func (j *Judge) on(ctx context.Context, c *iam.Caller, action, arn string, repo Repo, keys map[string][]string) error {
-	r, err := j.request(ctx, action, arn, repo)
+	r, err := j.request(ctx, c, action, arn, repo)
 	if err != nil {
 		return err
 	}
@@ -67,10 +67,10 @@ func (j *Judge) on(ctx context.Context, c *iam.Caller, action, arn string, repo 
 	return j.Check(ctx, c, &r)
 }
 
-func (j *Judge) request(ctx context.Context, action, arn string, repo Repo) (iam.Request, error) {
+func (j *Judge) request(ctx context.Context, c *iam.Caller, action, arn string, repo Repo) (iam.Request, error) {
 	r := iam.Request{Action: action, Resource: iam.Resource{ARN: arn, Account: repo.Account}}
 	if j.Guard != nil {
-		g, err := j.Guard(ctx, repo)
+		g, err := j.Guard(ctx, c, repo)
 		if err != nil {
 			return r, err
 		}
@@ -91,7 +91,7 @@ func (j *Judge) RegistryARN(account string) string {
 
 // allows is Repo without a trace: nobody asked for it by name, so there is nothing to tell them.
 func (j *Judge) allows(ctx context.Context, c *iam.Caller, action string, repo Repo) (bool, error) {
-	r, err := j.request(ctx, action, j.RepositoryARN(repo), repo)
+	r, err := j.request(ctx, c, action, j.RepositoryARN(repo), repo)
 	return err == nil && j.Authorizer.Authorize(ctx, c, &r).Allowed, err
 }
 

@@ -65,7 +65,7 @@ func (j *Judge) lockout(ctx context.Context, c *iam.Caller, repo Repo, document 
 	}
 	g := &Guard{}
 	if j.Guard != nil {
-		if g, err = j.Guard(ctx, repo); err != nil {
+		if g, err = j.Guard(ctx, c, repo); err != nil {
 			return err
 		}
 	}

@@ -18,8 +18,6 @@ type cache struct {
 	repositories epoch // of byName
 	mu           sync.RWMutex
 	byName       map[Repo]*repository // guarded by mu
-	// guards are what registries bring along to decisions, by account; of the same epoch as byName. Guarded by mu.
-	guards map[string]*Guard
 	// going are the repositories whose deletion has run but is not known to be committed: readers still find them, in byName
 	// too, but the transactions that follow must not. Guarded by mu.
 	going map[int64]bool
@@ -76,7 +74,6 @@ const entryOverhead = 512 // bytes a cached thing costs beside its content
 func newCache(bytes int64) *cache {
 	return &cache{
 		byName:    map[Repo]*repository{},
-		guards:    map[string]*Guard{},
 		going:     map[int64]bool{},
 		manifests: weighed(bytes/2, func(_ cacheKey, m *Manifest) uint32 { return uint32(len(m.Data) + entryOverhead) }),
 		blobs:     weighed(bytes/4, func(_ cacheKey, b *blobRow) uint32 { return uint32(len(b.data) + entryOverhead) }),

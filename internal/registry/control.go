@@ -72,7 +72,6 @@ func (k *Control) deleteDocument(ctx context.Context, c *iam.Caller, action, acc
 
 // change runs fn in a transaction, with the record of the change and the end of what nodes remember of before.
 func (k *Control) change(ctx context.Context, c *iam.Caller, action, account, detail string, fn func(*meta.Tx) error) error {
-	defer k.l.forgetGuards(account)
 	return k.l.update(ctx, action, func(tx *meta.Tx) error {
 		if err := fn(tx); err != nil {
 			return err

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/policy"
 	"github.com/sekisho/sekisho/internal/meta"
 )
@@ -15,44 +17,21 @@ import (
 // repositoryPolicyName is what reasons call a repository's policy.
 const repositoryPolicyName = "repository policy"
 
-// Guard returns what a repository brings along to a decision: its tags and policy, and the policy of its registry. Of a
-// repository that is not there, or has no name, it is what the registry brings.
+// Guard returns what a repository brings along to a decision about a caller: its tags and policy, and the policy of its
+// registry. Of a repository that is not there, or has no name, it is what the registry brings.
 //
-// On SQLite it comes from memory. On PostgreSQL what is remembered holds for one [iam.Generation], so a grant that was
-// taken away ends at once on every node.
-func (l *Local) Guard(ctx context.Context, repo Repo) (*Guard, error) {
-	if l.cache == nil {
-		return l.guardNow(ctx, repo)
-	}
-	if g := l.cache.guard(repo); g != nil {
-		return g, nil
-	}
-	var r *repository
-	if repo.Name != "" {
-		var err error
-		r, err = l.repository(ctx, repo)
-		switch {
-		case errors.Is(err, ErrOf(RepositoryUnknown)):
-			return l.Guard(ctx, Repo{Account: repo.Account})
-		case err != nil:
-			return nil, err
-		}
-	}
-	n := l.cache.repositories.now()
-	g, _, err := l.readGuard(ctx, repo)
-	if err == nil {
-		l.cache.keepGuard(n, repo.Account, r, g)
-	}
-	return g, err
-}
-
-// guardNow is Guard where other nodes write too.
-func (l *Local) guardNow(ctx context.Context, repo Repo) (*Guard, error) {
+// It comes from memory, where it is good for one [iam.Generation]: so a grant that was taken away ends at once, on every
+// node.
+func (l *Local) Guard(ctx context.Context, c *iam.Caller, repo Repo) (*Guard, error) {
 	if l.o.Generation == nil {
 		g, _, err := l.readGuard(ctx, repo)
 		return g, err
 	}
-	n, err := l.o.Generation.Current(ctx)
+	var arrived time.Time
+	if c != nil {
+		arrived = c.Arrived
+	}
+	n, err := l.o.Generation.Since(ctx, arrived)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +39,7 @@ func (l *Local) guardNow(ctx context.Context, repo Repo) (*Guard, error) {
 		return g, nil
 	}
 	g, found, err := l.readGuard(ctx, repo)
-	if err == nil && found {
+	if err == nil && found { // the creation of a repository begins no generation
 		l.guards.keep(n, repo, g)
 	}
 	return g, err
@@ -121,53 +100,6 @@ func (l *Local) decides(ctx context.Context, tx *meta.Tx) error {
 		return nil
 	}
 	return l.o.Generation.Bump(ctx, tx)
-}
-
-// forgetGuards drops what is remembered of an account's registry and repositories, after a change to the policy of the
-// registry was committed.
-func (l *Local) forgetGuards(account string) {
-	c := l.cache
-	if c == nil {
-		return
-	}
-	c.repositories.move(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.guards, account)
-		for repo := range c.byName {
-			if repo.Account == account {
-				delete(c.byName, repo)
-			}
-		}
-	})
-}
-
-func (c *cache) guard(repo Repo) *Guard {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if repo.Name == "" {
-		return c.guards[repo.Account]
-	}
-	if r := c.byName[repo]; r != nil {
-		return r.guard.Load()
-	}
-	return nil
-}
-
-// keepGuard remembers the guard of a repository or, if that is nil, of an account's registry.
-func (c *cache) keepGuard(n uint64, account string, r *repository, g *Guard) {
-	c.repositories.keep(n, func() {
-		if r != nil {
-			r.guard.Store(g)
-			return
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if len(c.guards) >= maxRepositories {
-			clear(c.guards)
-		}
-		c.guards[account] = g
-	})
 }
 
 // guardCache remembers guards of one generation.

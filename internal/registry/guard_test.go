@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -38,12 +39,6 @@ func guardNodes(t *testing.T, dsn string) []*registry.Local {
 	return nodes
 }
 
-// eachDSN runs a test on a fresh database of each kind.
-func eachDSN(t *testing.T, run func(t *testing.T, dsn string)) {
-	t.Run("sqlite", func(t *testing.T) { run(t, metatest.SQLite(t)) })
-	t.Run("postgresql", func(t *testing.T) { run(t, metatest.PostgreSQL(t)) })
-}
-
 func documents(g *registry.Guard) (all []string) {
 	for _, n := range g.Policies {
 		all = append(all, n.Name+" "+n.Policy.Document())
@@ -53,14 +48,14 @@ func documents(g *registry.Guard) (all []string) {
 
 // TestGuard: what decides changes with the answer to whoever changed it, on every node.
 func TestGuard(t *testing.T) {
-	eachDSN(t, func(t *testing.T, dsn string) {
+	metatest.EachDSN(t, func(t *testing.T, dsn string) {
 		nodes := guardNodes(t, dsn)
 		calls := 0
 		next := func() *registry.Local { calls++; return nodes[calls%len(nodes)] }
 		want := func(repo registry.Repo, tags map[string]string, policies ...string) {
 			t.Helper()
 			for range 2 * len(nodes) {
-				g, err := next().Guard(t.Context(), repo)
+				g, err := next().Guard(t.Context(), nil, repo)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -108,7 +103,7 @@ func TestGuard(t *testing.T) {
 
 // TestGuardCoherent: while many ask all the time, nobody is told of a policy after its deletion was answered.
 func TestGuardCoherent(t *testing.T) {
-	eachDSN(t, func(t *testing.T, dsn string) {
+	metatest.EachDSN(t, func(t *testing.T, dsn string) {
 		nodes := guardNodes(t, dsn)
 		if _, err := nodes[0].CreateRepository(t.Context(), nil, app, registry.RepositorySettings{}, nil); err != nil {
 			t.Fatal(err)
@@ -117,7 +112,7 @@ func TestGuardCoherent(t *testing.T) {
 		var wg sync.WaitGroup
 		read := func(l *registry.Local) {
 			least := done.Load()
-			g, err := l.Guard(t.Context(), app)
+			g, err := l.Guard(t.Context(), nil, app)
 			if err != nil || len(g.Policies) > 1 {
 				t.Errorf("Guard = %v, %v", g, err)
 				return
@@ -195,14 +190,18 @@ func user(account, name string) *iam.Caller {
 // guarded is a registry behind the choke point, with policies.
 func guarded(t *testing.T, e engine) (*registry.Local, registry.Registry) {
 	t.Helper()
-	l := local(t, metatest.Open(t, metatest.SQLite(t)), memory(t), registry.Options{UploadKey: bytes.Repeat([]byte("k"), 32)})
+	db := metatest.Open(t, metatest.SQLite(t))
+	l := local(t, db, memory(t), registry.Options{UploadKey: bytes.Repeat([]byte("k"), 32), Generation: iam.NewGeneration(db)})
 	j := judge(e, new(notes).note)
 	j.Guard = l.Guard
 	return l, registry.Authorize(l, j)
 }
 
 func BenchmarkGuard(b *testing.B) {
-	l := newMemory(b)
+	db := metatest.Open(b, metatest.SQLite(b))
+	l := local(b, db, memory(b), registry.Options{UploadKey: uploadKey, Generation: iam.NewGeneration(db)})
+	c := user(account, "someone")
+	c.Arrived = time.Now()
 	if _, err := l.CreateRepository(b.Context(), nil, app, registry.RepositorySettings{}, map[string]string{"a": "b"}); err != nil {
 		b.Fatal(err)
 	}
@@ -211,7 +210,7 @@ func BenchmarkGuard(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if g, err := l.Guard(b.Context(), app); err != nil || len(g.Policies) != 1 {
+		if g, err := l.Guard(b.Context(), c, app); err != nil || len(g.Policies) != 1 {
 			b.Fatal(g, err)
 		}
 	}

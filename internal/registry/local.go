@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/sekisho/sekisho/internal/blob"
@@ -48,8 +47,8 @@ type Options struct {
 	RedirectExpiry time.Duration
 	// Settings are those of accounts that have set none.
 	Settings Settings
-	// Generation counts the changes to who may do what, those to repositories' policies and tags among them. Without one, on
-	// PostgreSQL, they are read for every decision.
+	// Generation counts the changes to who may do what, those to repositories' policies and tags among them. Without one they
+	// are read for every decision.
 	Generation *iam.Generation
 	// OnChange runs in the transaction of every change, for what must be true with it: the audit record, jobs.
 	OnChange func(ctx context.Context, tx *meta.Tx, ch Change) error
@@ -133,7 +132,6 @@ type reader interface {
 type repository struct {
 	id int64
 	Repository
-	guard atomic.Pointer[Guard] // nil until somebody asks for it
 }
 
 const selectRepository = `SELECT id, account, name, created_at, settings, tags FROM repositories`
