@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sekisho/sekisho/internal/oci"
+	"github.com/sekisho/sekisho/internal/registry"
 )
 
 func descriptor(mediaType, data string) string {
@@ -213,4 +214,54 @@ func TestAddressing(t *testing.T) {
 		in.expect(call{method: "GET", path: "/v2/_catalog", host: host}, w)
 	}
 	in.expect(call{method: "GET", path: "/v2/_catalog", host: other + style, as: other}, want{status: 200, body: text(`{"repositories":[]}`)})
+}
+
+// TestArchived: what is archived isn't there for pulls, and says why; pushing it again brings it back.
+func TestArchived(t *testing.T) {
+	in := newInstance(t, setup{})
+	in.repositories("team/app")
+	in.push("team/app", small, large)
+	image := imageOf(oci.TypeImage, small, large)
+	in.put("team/app", "v1", oci.TypeImage, image)
+	repo := registry.Repo{Account: account, Name: "team/app"}
+	archive := func() {
+		t.Helper()
+		if _, err := in.local.ArchiveImage(t.Context(), nil, repo, oci.Reference{Tag: "v1"}, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const path = "/v2/team/app/manifests/"
+	archive()
+	for _, ref := range []string{"v1", sum(image)} {
+		in.expect(call{method: "GET", path: path + ref}, want{status: 404, code: "MANIFEST_UNKNOWN", says: "is archived and cannot be pulled"})
+		in.expect(call{method: "HEAD", path: path + ref}, want{status: 404, code: "MANIFEST_UNKNOWN", says: "is archived and cannot be pulled"})
+	}
+	in.expect(call{method: "GET", path: "/v2/team/app/tags/list"}, want{status: 200, body: text(`{"name":"team/app","tags":["v1"]}`)})
+	in.expect(call{method: "HEAD", path: "/v2/team/app/blobs/" + sum(large)}, want{status: 200}) // who pushes it again need not send it
+	in.put("team/app", "v1", oci.TypeImage, image)
+	in.expect(call{method: "GET", path: path + "v1"}, want{status: 200, body: &image})
+	archive()
+	in.put("team/app", "v2", oci.TypeImage, image)
+	in.expect(call{method: "GET", path: path + "v1"}, want{status: 200, body: &image})
+}
+
+// TestImmutableWithExclusion: the tags that a filter names move, the others don't, and the same image again is no move.
+func TestImmutableWithExclusion(t *testing.T) {
+	in := newInstance(t, setup{})
+	in.repositories("team/app")
+	in.push("team/app", small, large)
+	if _, err := in.local.PutTagMutability(t.Context(), nil, registry.Repo{Account: account, Name: "team/app"}, registry.ImmutableWithExclusion, []string{"dev-*"}); err != nil {
+		t.Fatal(err)
+	}
+	image, other := imageOf(oci.TypeImage, small, large), imageOf(oci.TypeImage, small)
+	for _, tag := range []string{"v1", "dev-1"} {
+		for range 2 {
+			in.put("team/app", tag, oci.TypeImage, image)
+		}
+	}
+	in.put("team/app", "dev-1", oci.TypeImage, other)
+	in.expect(call{method: "PUT", path: "/v2/team/app/manifests/v1", body: other, header: fields{"Content-Type": oci.TypeImage}},
+		want{status: 400, code: "TAG_INVALID", says: "The image tag 'v1' already exists in the 'team/app' repository and cannot be overwritten because the tag is immutable"})
+	in.expect(call{method: "GET", path: "/v2/team/app/manifests/dev-1"}, want{status: 200, body: &other})
+	in.expect(call{method: "GET", path: "/v2/team/app/manifests/v1"}, want{status: 200, body: &image})
 }
