@@ -27,7 +27,7 @@ type EndpointError struct {
 
 func (e *EndpointError) Error() string {
 	if e.Service == "" {
-		return "The private endpoint " + e.Endpoint + " is not one of this server's."
+		return "This server has no private endpoint " + e.Endpoint + "."
 	}
 	return "The private endpoint " + e.Endpoint + " does not lead to the service " + e.Service + "."
 }
