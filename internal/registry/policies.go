@@ -91,7 +91,7 @@ func lockedOut(c *iam.Caller, repo Repo, d iam.Decision, document string) error 
 			b.WriteString(" " + s)
 		}
 	}
-	b.WriteString(" Except yourself from the statement that decides, or set force if this is meant")
+	b.WriteString(" Exempt yourself from the statement that decides, or set force if this is meant")
 	return errorf(PolicyInvalid, "%s", b.String())
 }
 
