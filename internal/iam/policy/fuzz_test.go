@@ -2,6 +2,8 @@ package policy
 
 import (
 	"math/rand/v2"
+	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -76,6 +78,27 @@ func FuzzParsePrincipal(f *testing.F) {
 		p, err := ParsePrincipal(s)
 		if err == nil && (p.ARN != s || p.Type == Anonymous) {
 			t.Fatalf("%q is %+v", s, p)
+		}
+	})
+}
+
+// FuzzGlob compares the matcher of resources with the regular expression of a
+// pattern, on words that b spells with few letters.
+func FuzzGlob(f *testing.F) {
+	f.Add([]byte("\x02\x00\x01"), []byte("\x00\x01"))
+	spell := func(letters string, b []byte) string {
+		var s strings.Builder
+		for _, c := range b[:min(len(b), 24)] {
+			s.WriteByte(letters[int(c)%len(letters)])
+		}
+		return s.String()
+	}
+	e := &evaluator{r: &Request{}}
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		source, s := spell("ab:*?", a), spell("ab:", b)
+		p, _ := newResourcePattern(source, false, false)
+		if got, want := p.match(e, s), regexp.MustCompile("^"+narrowExpression(source)+"$").MatchString(s); got != want {
+			t.Fatalf("%q on %q: %v, want %v", source, s, got, want)
 		}
 	})
 }

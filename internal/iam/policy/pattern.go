@@ -86,15 +86,16 @@ func (p *pattern) known(e *evaluator) bool {
 	return true
 }
 
-// retry is where to go on when the characters that a star took were too few.
-type retry struct{ token, pos int }
-
 // glob matches by going back to the last star. A narrow star that meets a
 // colon is given up for the last one that may pass it; earlier ones can't
 // help, as whatever they would add, the later one can add as well.
 func (p *pattern) glob(e *evaluator, s string) bool {
-	none := retry{-1, 0}
-	wide, narrow := none, none
+	if last := &p.tokens[len(p.tokens)-1]; last.kind == literal && !p.fold && !strings.HasSuffix(s, last.text) {
+		return false
+	}
+	// Where to go on when what a star took was too little: behind which token, from which position. -1: there is none.
+	wide, narrow := -1, -1
+	var widePos, narrowPos int
 	t, pos := 0, 0
 	for {
 		matched := false
@@ -102,11 +103,22 @@ func (p *pattern) glob(e *evaluator, s string) bool {
 			switch tok := &p.tokens[t]; tok.kind {
 			case star:
 				if t++; tok.narrow {
-					narrow = retry{t, pos}
+					narrow, narrowPos = t, pos
 				} else {
-					wide, narrow = retry{t, pos}, none
+					wide, widePos, narrow = t, pos, -1
 				}
-				continue
+				if pos = p.next(t, s, pos, tok.narrow); pos >= 0 {
+					if tok.narrow {
+						narrowPos = pos
+					} else {
+						widePos = pos
+					}
+					continue
+				}
+				if !tok.narrow {
+					return false
+				}
+				narrow = -1
 			case one:
 				if pos < len(s) && !(tok.narrow && s[pos] == ':') {
 					matched = !e.wildcardResource || s[pos] != '*'
@@ -129,18 +141,39 @@ func (p *pattern) glob(e *evaluator, s string) bool {
 			t++
 			continue
 		}
-		switch {
-		case narrow != none && narrow.pos < len(s) && s[narrow.pos] != ':':
-			narrow.pos++
-			t, pos = narrow.token, narrow.pos
-		case wide != none && wide.pos < len(s):
-			narrow = none
-			wide.pos++
-			t, pos = wide.token, wide.pos
-		default:
+		if narrow >= 0 && narrowPos < len(s) && s[narrowPos] != ':' {
+			if pos = p.next(narrow, s, narrowPos+1, true); pos >= 0 {
+				t, narrowPos = narrow, pos
+				continue
+			}
+		}
+		if narrow = -1; wide < 0 || widePos >= len(s) {
 			return false
 		}
+		if pos = p.next(wide, s, widePos+1, false); pos < 0 {
+			return false
+		}
+		t, widePos = wide, pos
 	}
+}
+
+// next returns the first position from pos on where the token behind a star may
+// match, or -1 if there is none that the star can reach.
+func (p *pattern) next(t int, s string, pos int, narrow bool) int {
+	if t == len(p.tokens) {
+		if !narrow {
+			return len(s)
+		}
+		return pos
+	}
+	if p.tokens[t].kind != literal || p.fold {
+		return pos
+	}
+	n := strings.Index(s[pos:], p.tokens[t].text)
+	if n < 0 || narrow && strings.IndexByte(s[pos:pos+n], ':') >= 0 {
+		return -1
+	}
+	return pos + n
 }
 
 // runeLen returns the length in bytes of the first character of s, which is not empty.

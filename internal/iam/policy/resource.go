@@ -92,10 +92,15 @@ func join(tokens []token) []token {
 	return out
 }
 
+// typed are services whose resources start with the name of their type. Those
+// of others, such as execute-api and sns, start with names that may vary.
+var typed = wordSet(`autoscaling cloudformation codebuild codepipeline dynamodb ec2 ecr ecr-public ecs eks
+	elasticloadbalancing events glue iam kinesis kms lambda logs rds route53 secretsmanager ssm states sts`)
+
 // wildcardType reports whether an ARN's resource part names its type with wildcards.
 func wildcardType(s string) bool {
 	parts := strings.SplitN(s, ":", 6)
-	if len(parts) < 6 || parts[0] != "arn" || parts[2] == "s3" || strings.ContainsAny(parts[2], "*?") || strings.Contains(s, "${") {
+	if len(parts) < 6 || parts[0] != "arn" || !typed[parts[2]] || strings.Contains(s, "${") {
 		return false
 	}
 	kind, rest, ok := cutAny(parts[5], "/:")

@@ -6,7 +6,7 @@ import "strings"
 // to them only with Resource "*" (the Service Authorization Reference: actions
 // without a resource type). It is not the whole catalogue: it covers what the
 // server itself has, and what is often asked about beside it.
-var wildcardOnly = newActionSet(`
+var wildcardOnly = wordSet(`
 ecr:CreatePullThroughCacheRule ecr:CreateRepositoryCreationTemplate ecr:DeletePullThroughCacheRule
 ecr:DeleteRegistryPolicy ecr:DeleteRepositoryCreationTemplate ecr:DeleteSigningConfiguration ecr:DeregisterPullTimeUpdateExclusion
 ecr:DescribePullThroughCacheRules ecr:DescribeRegistry ecr:DescribeRepositoryCreationTemplates
@@ -34,10 +34,11 @@ lambda:ListFunctions lambda:GetAccountSettings logs:DescribeQueries
 tag:GetResources tag:GetTagKeys tag:GetTagValues organizations:DescribeOrganization organizations:LeaveOrganization
 `)
 
-func newActionSet(names string) map[string]bool {
+// wordSet returns the words of a text in lower case.
+func wordSet(text string) map[string]bool {
 	set := map[string]bool{}
-	for _, name := range strings.Fields(names) {
-		set[strings.ToLower(name)] = true
+	for _, word := range strings.Fields(text) {
+		set[strings.ToLower(word)] = true
 	}
 	return set
 }
