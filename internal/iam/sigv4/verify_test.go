@@ -355,3 +355,31 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+// TestReplay sends the same request again and again: it is good until its time is up, and for nothing but what it says.
+func TestReplay(t *testing.T) {
+	for name, tt := range map[string]struct {
+		signed signed
+		life   time.Duration
+	}{"header": {valid(), skew}, "query": {validQuery(), time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			now := testTime
+			v := New(func() time.Time { return now })
+			for _, at := range []time.Duration{0, time.Second, tt.life} {
+				now = testTime.Add(at)
+				if _, err := verify(v, tt.signed.build(t), testScope); err != nil {
+					t.Errorf("after %v: %v", at, err)
+				}
+			}
+			other := tt.signed.build(t)
+			other.Header.Set("X-Amz-Target", "T.Other")
+			if _, err := verify(v, other, testScope); err == nil {
+				t.Error("good for another operation")
+			}
+			now = testTime.Add(tt.life + time.Second)
+			if _, err := verify(v, tt.signed.build(t), testScope); err == nil {
+				t.Error("good when its time is up")
+			}
+		})
+	}
+}
