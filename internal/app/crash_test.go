@@ -30,7 +30,17 @@ import (
 // serveEnv makes the test binary a server on the folder it names, so that it can be killed.
 const serveEnv = "SEKISHO_TEST_SERVE"
 
+// rotateEnv makes it rotate the master key of the folder it names.
+const rotateEnv = "SEKISHO_TEST_ROTATE"
+
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(rotateEnv); dir != "" {
+		if err := rotateChild(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(serveEnv); dir != "" {
 		if err := serveChild(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)

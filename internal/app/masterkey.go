@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -10,7 +11,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sekisho/sekisho/internal/audit"
 	"github.com/sekisho/sekisho/internal/config"
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/seal"
 	"github.com/sekisho/sekisho/internal/transfer"
 )
@@ -74,4 +78,68 @@ func (in *Instance) takeMasterKeys(keys [][]byte) error {
 		return fmt.Errorf("%s is there already: %w", name, transfer.ErrNotEmpty)
 	}
 	return in.writeMasterKeys(keys...)
+}
+
+// KeyState says which master keys an instance has, by their fingerprints, and what they seal.
+type KeyState struct {
+	Masters []string   // fingerprints; the first one seals
+	File    string     // where they are; empty: in the configuration
+	Keys    []seal.Key // sealing keys of the database
+}
+
+// KeyState returns which master keys are in use.
+func (in *Instance) KeyState(ctx context.Context) (*KeyState, error) {
+	keys, err := seal.InUse(ctx, in.DB)
+	if err != nil {
+		return nil, err
+	}
+	s := &KeyState{Masters: in.Seal.Fingerprints(), Keys: keys}
+	if in.Config.MasterKey.IsZero() {
+		s.File = in.path(masterKeyFile)
+	}
+	return s, nil
+}
+
+// ErrOneMasterKey means that the configuration has the master key, and no other one to go over to.
+var ErrOneMasterKey = errors.New("master_key names one key: give the new one and the old one, new,old, to every node first")
+
+// RotateMasterKey replaces the master key and seals everything in the database anew.
+//
+// A key in the data folder is replaced by a new one: the instance must be open as Exclusive. Should this be cut off at any
+// point, the folder has both keys, everything opens, and the next call goes on. A key in the configuration is replaced by
+// the first of those that are there, while others may serve with the same keys.
+func (in *Instance) RotateMasterKey(ctx context.Context) (seal.Report, error) {
+	if !in.Config.MasterKey.IsZero() {
+		if len(in.master) == 1 {
+			return seal.Report{}, ErrOneMasterKey
+		}
+		return in.sealAnew(ctx, in.Seal)
+	}
+	ring := in.Seal
+	if len(in.master) == 1 { // else an earlier call was cut off
+		masters := [][]byte{newMasterKey(), in.master[0]}
+		var err error
+		if ring, err = seal.New(masters...); err != nil {
+			return seal.Report{}, err
+		}
+		if err := in.writeMasterKeys(masters...); err != nil {
+			return seal.Report{}, err
+		}
+		in.master = masters
+	}
+	report, err := in.sealAnew(ctx, ring)
+	if err != nil {
+		return report, err
+	}
+	return report, in.writeMasterKeys(in.master[0])
+}
+
+func (in *Instance) sealAnew(ctx context.Context, ring *seal.Ring) (seal.Report, error) {
+	report, err := ring.Rotate(ctx, in.DB)
+	if err != nil {
+		return report, fmt.Errorf("seal the database anew: %w", err)
+	}
+	e := event(iam.SystemCaller(in.Account, "key-rotation"), "sekisho:RotateMasterKey", "*")
+	e.Detail = "fingerprint " + report.Master
+	return report, in.DB.Update(ctx, func(tx *meta.Tx) error { return audit.AppendTx(ctx, tx, in.now(), e) })
 }

@@ -105,6 +105,12 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 	if err := in.openState(ctx); err != nil {
 		return nil, err
 	}
+	if err := in.Seal.Check(ctx, in.DB); err != nil {
+		return nil, err
+	}
+	if mode == Serve && len(in.master) > 1 && c.MasterKey.IsZero() {
+		log.Warn("a rotation of the master key was cut off; run sekisho key rotate again while the server is stopped", "file", in.path(masterKeyFile))
+	}
 	if in.IAM, err = iam.New(in.DB, in.Seal, in.now); err != nil {
 		return nil, err
 	}
