@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -26,7 +28,7 @@ const (
 
 // server is a running `sekisho serve`.
 type server struct {
-	address string // host:port, kept when it is started again
+	address string // host:port, kept when it is started again; the first one if there are several
 	cmd     *exec.Cmd
 	exited  chan error // has the result of Wait, once
 }
@@ -58,7 +60,8 @@ func (s *server) kill() {
 }
 
 // cmdServe starts the server, waits until it answers and tells the script where and with which credentials:
-// serve [flag...]. A server that was stopped or killed comes back at its old address with its old data.
+// serve [flag...]. A server that was stopped or killed comes back at its old address with its old data. Further addresses
+// that the flags open are in ADDRESS2, ADDRESS3 and so on. With tls.auto, CA is the file with the root.
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if neg || w.server.running() {
@@ -86,22 +89,36 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	s.address, err = ready(ctx, addressFile, exited)
+	root := ""
+	if slices.Contains(args, "tls.auto=true") {
+		root = filepath.Join(data, "ca", "ca.crt")
+	}
+	addresses, err := ready(ctx, addressFile, root, exited)
 	if err != nil {
 		s.kill()
 		ts.Fatalf("starting the server: %v", err)
+	}
+	s.address = addresses[0]
+	for i, address := range addresses[1:] {
+		ts.Setenv("ADDRESS"+strconv.Itoa(i+2), address)
 	}
 	_, port, err := net.SplitHostPort(s.address)
 	ts.Check(err)
 	ts.Setenv("REGISTRY", s.address)
 	ts.Setenv("LOCAL_REGISTRY", "localhost:"+port) // docker login speaks HTTP to this name only
-	ts.Setenv("SEKISHO_URL", "http://"+s.address)
-	for key, value := range credentials(ts, w.sekisho, data) {
+	env := credentials(ts, w.sekisho, data, args)
+	for key, value := range env {
 		ts.Setenv(key, value)
 	}
+	ts.Setenv("CA", env["AWS_CA_BUNDLE"])
+	ts.Setenv("SEKISHO_URL", env["AWS_ENDPOINT_URL"])
 	ts.Setenv("ACCESS_KEY", ts.Getenv("AWS_ACCESS_KEY_ID"))
 	ts.Setenv("SECRET", ts.Getenv("AWS_SECRET_ACCESS_KEY"))
-	ts.Check(configureContainers(ts.Getenv("HOME"), ts.Getenv("XDG_RUNTIME_DIR"), s.address, "localhost:"+port))
+	plain := []string{s.address, "localhost:" + port}
+	if strings.HasPrefix(env["AWS_ENDPOINT_URL"], "https:") {
+		plain = nil
+	}
+	ts.Check(configureContainers(ts.Getenv("HOME"), ts.Getenv("XDG_RUNTIME_DIR"), append(plain, addresses[1:]...)...))
 }
 
 // serverEnv is the environment without what would configure the server, and with a race being its end, so that no
@@ -111,35 +128,42 @@ func serverEnv() []string {
 	return append(env, "GORACE=halt_on_error=1")
 }
 
-// ready waits for the address file and then for a 200 of /readyz.
-func ready(ctx context.Context, addressFile string, exited chan error) (string, error) {
+// ready waits for the address file and then for a 200 of /readyz at the first address, by TLS if there is a root to trust.
+func ready(ctx context.Context, addressFile, root string, exited chan error) ([]string, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	last := errors.New("no address was written")
 	for {
 		if b, err := os.ReadFile(addressFile); err == nil && len(b) > 0 {
-			address, _, _ := strings.Cut(string(b), "\n") // the first one is that of --listen
-			if last = get(ctx, "http://"+address+"/readyz"); last == nil {
-				return address, nil
+			addresses := strings.Fields(string(b))
+			client, scheme := http.DefaultClient, "http"
+			if text, err := os.ReadFile(root); err == nil {
+				pool := x509.NewCertPool()
+				pool.AppendCertsFromPEM(text)
+				client, scheme = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}, "https"
+				defer client.CloseIdleConnections()
+			}
+			if last = get(ctx, client, scheme+"://"+addresses[0]+"/readyz"); last == nil {
+				return addresses, nil
 			}
 		}
 		select {
 		case err := <-exited:
 			exited <- err // for kill
-			return "", fmt.Errorf("it ended: %w", err)
+			return nil, fmt.Errorf("it ended: %w", err)
 		case <-ctx.Done():
-			return "", fmt.Errorf("%w: %w", ctx.Err(), last)
+			return nil, fmt.Errorf("%w: %w", ctx.Err(), last)
 		case <-tick.C:
 		}
 	}
 }
 
-func get(ctx context.Context, url string) error {
+func get(ctx context.Context, client *http.Client, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
@@ -150,9 +174,9 @@ func get(ctx context.Context, url string) error {
 	return nil
 }
 
-// credentials reads what `sekisho env` prints for a shell.
-func credentials(ts *testscript.TestScript, sekisho, data string) map[string]string {
-	out, err := exec.Command(sekisho, "env", "--data", data).Output()
+// credentials reads what `sekisho env` prints for a shell. It is given the server's flags too: they may say how to reach it.
+func credentials(ts *testscript.TestScript, sekisho, data string, flags []string) map[string]string {
+	out, err := exec.Command(sekisho, append([]string{"env", "--data", data}, flags...)...).Output()
 	ts.Check(err)
 	env := make(map[string]string)
 	for line := range strings.Lines(string(out)) {
