@@ -189,15 +189,38 @@ func setup(env *testscript.Env, built binaries) error {
 		"AWS_PAGER":                 "",
 		"AWS_EC2_METADATA_DISABLED": "true",
 		"COSIGN_PASSWORD":           "",
+		"CHECKPOINT_DISABLE":        "1", // terraform asks nobody for a newer one
+		"TF_IN_AUTOMATION":          "1",
+		"TF_INPUT":                  "0",
+		"TF_CLI_ARGS":               "-no-color",
+		"TF_CLI_CONFIG_FILE":        filepath.Join(home, "terraformrc"),
 		"NO_COLOR":                  "1",
 	} {
 		env.Setenv(key, value)
+	}
+	mirror := fmt.Sprintf("provider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\n", terraformPlugins())
+	if err := os.WriteFile(filepath.Join(home, "terraformrc"), []byte(mirror), 0o600); err != nil {
+		return err
 	}
 	// The aws command may be a pyenv shim, which finds its versions through the real home.
 	if root, err := pyenvRoot(); err == nil {
 		env.Setenv("PYENV_ROOT", root)
 	}
 	return nil
+}
+
+// terraformPlugins returns the folder that has a copy of Terraform's AWS provider, or "".
+func terraformPlugins() string {
+	tools, _, _ := strings.Cut(toolPath(), string(os.PathListSeparator))
+	for _, dir := range []string{
+		os.Getenv("SEKISHO_TERRAFORM_PLUGINS"), filepath.Join(tools, "terraform-plugins"),
+		"/usr/local/share/terraform/plugins", "/usr/share/terraform/plugins", "/opt/tf-plugins",
+	} {
+		if _, err := os.Stat(filepath.Join(dir, "registry.terraform.io", "hashicorp", "aws")); dir != "" && err == nil {
+			return dir
+		}
+	}
+	return ""
 }
 
 func pyenvRoot() (string, error) {
