@@ -379,6 +379,9 @@ func TestKeysAreNoSecret(t *testing.T) {
 
 // TestSessionsAreBounded fills an account with sessions.
 func TestSessionsAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	db := metatest.Open(t, metatest.SQLite(t))
 	clk := newClock()
 	s, _ := bootstrapped(t, db, clk)

@@ -89,7 +89,9 @@ func (a *API) assumeRole(ctx context.Context, c *awsapi.Call, in *sdk.AssumeRole
 	}
 	return &sdk.AssumeRoleOutput{
 		AssumedRoleUser: &types.AssumedRoleUser{Arn: &made.ARN, AssumedRoleId: &made.ID}, Credentials: credentials(made.Credentials),
-		PackedPolicySize: made.Packed, SourceIdentity: text(made.SourceIdentity),
+		//lint:ignore SA1019 most clients know no other member for it
+		PackedPolicySize: made.Packed,
+		SourceIdentity:   text(made.SourceIdentity),
 	}, nil
 }
 
@@ -105,7 +107,9 @@ func (a *API) assumeRoleWithWebIdentity(ctx context.Context, c *awsapi.Call, in 
 	}
 	return &sdk.AssumeRoleWithWebIdentityOutput{
 		AssumedRoleUser: &types.AssumedRoleUser{Arn: &made.ARN, AssumedRoleId: &made.ID}, Credentials: credentials(made.Credentials),
-		PackedPolicySize: made.Packed, SourceIdentity: text(made.SourceIdentity),
+		//lint:ignore SA1019 most clients know no other member for it
+		PackedPolicySize: made.Packed,
+		SourceIdentity:   text(made.SourceIdentity),
 		Provider: &made.Provider, Audience: &made.Audience, SubjectFromWebIdentityToken: &made.Subject,
 	}, nil
 }

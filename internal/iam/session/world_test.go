@@ -32,8 +32,7 @@ var client = netip.MustParseAddr("192.0.2.1")
 
 type clock struct{ at atomic.Int64 }
 
-func (c *clock) now() time.Time          { return time.Unix(0, c.at.Load()).UTC() }
-func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
+func (c *clock) now() time.Time { return time.Unix(0, c.at.Load()).UTC() }
 
 // world is two accounts with policies, and an issuer of identity tokens.
 type world struct {
