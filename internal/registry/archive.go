@@ -19,7 +19,7 @@ import (
 // put aside to be kept.
 const archivedManifest = `archived_at > activated_at`
 
-// ArchiveImage implements [Registry]. An index and what only it names are one image: they go together. Both ways it
+// ArchiveImage implements [Registry]. If ref has both, the tag must name the digest. An index and what only it names are one image: they go together. Both ways it
 // succeeds where there is nothing to do, because an answer may have been lost.
 func (l *Local) ArchiveImage(ctx context.Context, c *iam.Caller, repo Repo, ref oci.Reference, archive bool) (*Image, error) {
 	var r *repository
@@ -34,7 +34,9 @@ func (l *Local) ArchiveImage(ctx context.Context, c *iam.Caller, repo Repo, ref 
 		if err != nil {
 			return err
 		}
-		d = m.Digest
+		if d = m.Digest; ref.Tag != "" && ref.Digest != "" && ref.Digest != d {
+			return errManifestUnknown(repo, ref.Tag, ref.Digest)
+		}
 		detail := string(d) + " STANDARD"
 		if archive {
 			detail = string(d) + " ARCHIVE"

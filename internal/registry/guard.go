@@ -23,6 +23,9 @@ const repositoryPolicyName = "repository policy"
 // It comes from memory, where it is good for one [iam.Generation]: so a grant that was taken away ends at once, on every
 // node.
 func (l *Local) Guard(ctx context.Context, c *iam.Caller, repo Repo) (*Guard, error) {
+	if repo.Name == "*" { // all of them
+		repo.Name = ""
+	}
 	if l.o.Generation == nil {
 		g, _, err := l.readGuard(ctx, repo)
 		return g, err

@@ -13,10 +13,9 @@ type Inquiry string
 
 // The inquiries about images, and those about repositories.
 const (
-	ScanFindings       Inquiry = "ecr:DescribeImageScanFindings"
-	ReplicationStatus  Inquiry = "ecr:DescribeImageReplicationStatus"
-	SigningStatus      Inquiry = "ecr:DescribeImageSigningStatus"
-	StorageClassChange Inquiry = "ecr:UpdateImageStorageClass"
+	ScanFindings      Inquiry = "ecr:DescribeImageScanFindings"
+	ReplicationStatus Inquiry = "ecr:DescribeImageReplicationStatus"
+	SigningStatus     Inquiry = "ecr:DescribeImageSigningStatus"
 
 	LifecyclePreviewResult Inquiry = "ecr:GetLifecyclePolicyPreview"
 )

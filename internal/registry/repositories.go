@@ -12,8 +12,12 @@ import (
 	"github.com/sekisho/sekisho/internal/oci"
 )
 
-// maxResourceTags is AWS's limit of tags on a resource.
-const maxResourceTags = 50
+// AWS's limits of tags on a resource.
+const (
+	maxResourceTags = 50
+	maxTagKey       = 128 // characters
+	maxTagValue     = 256
+)
 
 // CreateRepository implements [Registry].
 func (l *Local) CreateRepository(ctx context.Context, c *iam.Caller, repo Repo, s RepositorySettings, tags map[string]string) (*Repository, error) {
@@ -68,8 +72,8 @@ func checkResourceTags(tags map[string]string) error {
 		return errorf(TooManyTags, "tags: a resource has at most %d tags, there are %d", maxResourceTags, len(tags))
 	}
 	for k, v := range tags {
-		if k == "" || len(k) > 128 || len(v) > 256 {
-			return errorf(SettingInvalid, "tags: the key %q must have 1 to 128 characters and its value at most 256", k)
+		if k == "" || utf8.RuneCountInString(k) > maxTagKey || utf8.RuneCountInString(v) > maxTagValue {
+			return errorf(SettingInvalid, "tags: the key %q must have 1 to %d characters and its value at most %d", k, maxTagKey, maxTagValue)
 		}
 	}
 	return nil

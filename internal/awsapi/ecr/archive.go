@@ -1,6 +1,7 @@
 package ecr
 
 import (
+	"cmp"
 	"context"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecr"
@@ -20,16 +21,7 @@ func (a *API) updateImageStorageClass(ctx context.Context, c *awsapi.Call, in *s
 	if failure != nil {
 		return nil, invalid("imageId", *failure.FailureReason)
 	}
-	if want != "" { // both were named: the digest says which, the tag must agree
-		i, err := a.Registry.InquireImage(ctx, c.Caller, registry.StorageClassChange, r, ref)
-		if err != nil {
-			return nil, err
-		}
-		if i.Digest != want {
-			return nil, imageNotFound(r, *in.ImageId)
-		}
-		ref = oci.Reference{Digest: want}
-	}
+	ref.Digest = cmp.Or(ref.Digest, want)
 	i, err := a.Registry.ArchiveImage(ctx, c.Caller, r, ref, in.TargetStorageClass == types.TargetStorageClassArchive)
 	if err != nil {
 		return nil, err

@@ -2,9 +2,11 @@ package ecr
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
@@ -71,6 +73,10 @@ func tagMap(tags []types.Tag) (map[string]string, error) {
 		}
 		if strings.HasPrefix(strings.ToLower(*t.Key), "aws:") {
 			return nil, &types.InvalidTagParameterException{Message: new("Tag keys with the prefix aws: are reserved: " + *t.Key)}
+		}
+		if n := utf8.RuneCountInString(*t.Key); n < 1 || n > 128 || utf8.RuneCountInString(*t.Value) > 256 {
+			return nil, &types.InvalidTagParameterException{Message: new(fmt.Sprintf(
+				"An invalid parameter has been specified: the tag key %q must have 1 to 128 characters, and its value at most 256", *t.Key))}
 		}
 		m[*t.Key] = *t.Value
 	}

@@ -215,6 +215,7 @@ refused('InvalidParameterException', ecr.describe_image_replication_status, repo
 # Tags need what they are to be.
 refused('InvalidTagParameterException', ecr.create_repository, repositoryName='team/tags', tags=[{'Key': 'aws:x', 'Value': 'y'}])
 refused('InvalidTagParameterException', ecr.create_repository, repositoryName='team/tags', tags=[{'Key': 'a', 'Value': 'y'}] * 2)
+refused('InvalidTagParameterException', ecr.create_repository, repositoryName='team/tags', tags=[{'Key': 'k' * 129, 'Value': ''}])
 refused('TooManyTagsException', ecr.create_repository, repositoryName='team/tags', tags=[{'Key': str(n), 'Value': ''} for n in range(51)])
 
 # Another account's repositories are neither there nor not there.
