@@ -92,7 +92,7 @@ func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error)
 	t := token{issued: now, expires: c.Expires, keyID: c.AccessKeyID}
 	c.SessionToken = NewSecret(t.encode(s.sessionKeys[0]))
 	err = s.db.Update(ctx, func(tx *meta.Tx) error {
-		if err := makeRoom(ctx, tx, p.Account, now); err != nil {
+		if err := makeRoom(ctx, tx, p.Account, maxSessions, now); err != nil {
 			return err
 		}
 		sealed, err := s.seal.Seal(ctx, tx, seal.SessionSecrets(), []byte(c.Secret.Reveal()), c.AccessKeyID)
@@ -117,15 +117,15 @@ func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error)
 	return c, nil
 }
 
-// makeRoom removes some sessions that have expired, and fails if the account has too many that have not.
-func makeRoom(ctx context.Context, tx *meta.Tx, account string, now time.Time) error {
+// makeRoom removes some sessions that have expired, and fails if the account has no room for one more.
+func makeRoom(ctx context.Context, tx *meta.Tx, account string, most int, now time.Time) error {
 	_, err := tx.Exec(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
 		now.UnixMicro(), sweepSessions)
 	if err != nil {
 		return err
 	}
 	var one int
-	err = tx.QueryRow(ctx, `SELECT 1 FROM sessions WHERE account = $1 LIMIT 1 OFFSET $2`, account, maxSessions-1).Scan(&one)
+	err = tx.QueryRow(ctx, `SELECT 1 FROM sessions WHERE account = $1 LIMIT 1 OFFSET $2`, account, most-1).Scan(&one)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil

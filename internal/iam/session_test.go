@@ -377,40 +377,6 @@ func TestKeysAreNoSecret(t *testing.T) {
 	}
 }
 
-// TestSessionsAreBounded fills an account with sessions.
-func TestSessionsAreBounded(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
-	db := metatest.Open(t, metatest.SQLite(t))
-	clk := newClock()
-	s, _ := bootstrapped(t, db, clk)
-	addIdentity(t, db, "role", roleID, "builder")
-	fill := func(first, n int, expires time.Time) {
-		t.Helper()
-		err := db.Update(t.Context(), func(tx *meta.Tx) error {
-			_, err := tx.Exec(t.Context(), `WITH RECURSIVE i (n) AS (SELECT CAST($1 AS BIGINT) UNION ALL SELECT n + 1 FROM i WHERE n < $2)
-				INSERT INTO sessions (id, account, owner, secret, grants, issued_at, expires_at) SELECT 'ASIA' || n, $3, $4, '', '', 0, $5 FROM i`,
-				first, first+n-1, account, roleID, expires.UnixMicro())
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	fill(1, 100_000-1, clk.now().Add(time.Hour))
-	newSession(t, s, roleSession(clk, time.Hour))
-	if _, err := s.NewSession(t.Context(), roleSession(clk, time.Hour)); !errors.Is(err, iam.ErrTooManySessions) {
-		t.Errorf("one too many: %v", err)
-	}
-	clk.advance(time.Hour)
-	newSession(t, s, roleSession(clk, time.Hour))
-	var n int
-	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM sessions`).Scan(&n); err != nil || n != 100_000-16+1 {
-		t.Errorf("%d sessions, %v", n, err)
-	}
-}
-
 // FuzzSessionToken looks for a token that is taken and was not issued.
 func FuzzSessionToken(f *testing.F) {
 	db := metatest.Open(f, metatest.SQLite(f))

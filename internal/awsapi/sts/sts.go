@@ -110,7 +110,7 @@ func (a *API) assumeRoleWithWebIdentity(ctx context.Context, c *awsapi.Call, in 
 		//lint:ignore SA1019 most clients know no other member for it
 		PackedPolicySize: made.Packed,
 		SourceIdentity:   text(made.SourceIdentity),
-		Provider: &made.Provider, Audience: &made.Audience, SubjectFromWebIdentityToken: &made.Subject,
+		Provider:         &made.Provider, Audience: &made.Audience, SubjectFromWebIdentityToken: &made.Subject,
 	}, nil
 }
 

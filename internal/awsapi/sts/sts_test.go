@@ -74,7 +74,9 @@ func TestAssumeRole(t *testing.T) {
 		"policy":     {func(in *sdk.AssumeRoleInput) { in.Policy = aws.String("{") }, "MalformedPolicyDocument", "line 1"},
 		"other role": {func(in *sdk.AssumeRoleInput) { in.RoleArn = aws.String(builder + "x") }, "AccessDenied", "is not authorized to perform: sts:AssumeRole on resource: " + builder + "x"},
 		"identity":   {func(in *sdk.AssumeRoleInput) { in.SourceIdentity = aws.String("alice") }, "AccessDenied", "sts:SetSourceIdentity"},
-		"contexts":   {func(in *sdk.AssumeRoleInput) { in.ProvidedContexts = []types.ProvidedContext{{ContextAssertion: aws.String("abcd")}} }, "InvalidParameterValue", "ProvidedContexts"},
+		"contexts": {func(in *sdk.AssumeRoleInput) {
+			in.ProvidedContexts = []types.ProvidedContext{{ContextAssertion: aws.String("abcd")}}
+		}, "InvalidParameterValue", "ProvidedContexts"},
 		"tags of AWS": {func(in *sdk.AssumeRoleInput) {
 			in.Tags = []types.Tag{{Key: aws.String("aws:x"), Value: aws.String("")}}
 		}, "InvalidParameterValue", "reserved"},
