@@ -14,17 +14,19 @@ import (
 // layers is the order of the packages below internal/, the lowest first: a package imports only from layers below its
 // own. What stands in one line does not know of each other.
 var layers = [][]string{
-	{"oci", "durable", "config", "httpx", "observe/logs", "iam/sigv4"},
-	{"observe/metrics", "observe/trace", "meta", "blob", "credfile"},
-	{"blob/file", "blob/s3", "blob/mem", "iam", "audit", "job"},
-	{"registry", "transfer"},
+	{"oci", "durable", "config", "httpx", "observe/logs", "iam/sigv4", "iam/policy", "iam/oidc"},
+	{"observe/metrics", "observe/trace", "meta", "blob", "credfile", "ca"},
+	{"blob/file", "blob/s3", "blob/mem", "seal", "audit", "job"},
+	{"iam", "transfer"},
+	{"iam/directory", "registry", "secret"},
+	{"iam/decide", "iam/session"},
 	{"awsapi", "registry/ociserver"},
-	{"awsapi/ecr", "awsapi/sts"},
+	{"awsapi/ecr", "awsapi/iam", "awsapi/sts", "awsapi/secretsmanager"},
 	{"app"},
 }
 
 // testOnly are packages that exist for tests: nothing that is shipped imports them.
-var testOnly = []string{"blob/blobtest", "blob/blobtest/s3server", "durable/faultfs", "meta/metatest", "registry/registrytest"}
+var testOnly = []string{"blob/blobtest", "blob/blobtest/s3server", "durable/faultfs", "iam/oidc/oidctest", "meta/metatest", "registry/registrytest"}
 
 // foreign says which packages may import a module that belongs behind a seam of ours.
 var foreign = map[string][]string{
@@ -38,6 +40,11 @@ var foreign = map[string][]string{
 	"go.opentelemetry.io/otel/sdk":               {"observe/trace"},
 	"go.opentelemetry.io/otel/exporters":         {"observe/trace"},
 	"github.com/aws/aws-sdk-go-v2/service/ecr":   {"awsapi/ecr", "cmd/sekisho"},
+	"github.com/aws/aws-sdk-go-v2/service/iam":   {"awsapi/iam", "cmd/sekisho"},
+	"github.com/aws/aws-sdk-go-v2/service/sts":   {"awsapi/sts"},
+	"github.com/go-jose/go-jose/v4":              {"iam/oidc", "iam/oidc/oidctest"},
+	"github.com/pires/go-proxyproto":             {"httpx"},
+	"golang.org/x/crypto/acme":                   {"httpx"},
 	"github.com/maypok86/otter/v2":               {"registry"},
 	"github.com/rogpeppe/go-internal/testscript": {},
 }
