@@ -117,10 +117,20 @@ func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error)
 	return c, nil
 }
 
+// On PostgreSQL those who make sessions at the same time remove different ones, and don't wait for each other.
+const (
+	pageExpired     = `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2`
+	sweepSQLite     = pageExpired + `)`
+	sweepPostgreSQL = pageExpired + ` FOR UPDATE SKIP LOCKED)`
+)
+
 // makeRoom removes some sessions that have expired, and fails if the account has no room for one more.
 func makeRoom(ctx context.Context, tx *meta.Tx, account string, most int, now time.Time) error {
-	_, err := tx.Exec(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
-		now.UnixMicro(), sweepSessions)
+	sweep := sweepSQLite
+	if tx.Dialect() == meta.PostgreSQL {
+		sweep = sweepPostgreSQL
+	}
+	_, err := tx.Exec(ctx, sweep, now.UnixMicro(), sweepSessions)
 	if err != nil {
 		return err
 	}

@@ -394,3 +394,34 @@ func FuzzSessionToken(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkNewSession makes sessions beside many others, some of which have expired.
+func BenchmarkNewSession(b *testing.B) {
+	db := metatest.Open(b, metatest.SQLite(b))
+	clk := newClock()
+	s, _ := bootstrapped(b, db, clk)
+	addIdentity(b, db, "role", roleID, "builder")
+	for range 2000 {
+		newSession(b, s, roleSession(clk, time.Hour))
+		clk.advance(time.Second)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		newSession(b, s, roleSession(clk, time.Hour))
+	}
+}
+
+// BenchmarkSigningKey looks a session up that is in use.
+func BenchmarkSigningKey(b *testing.B) {
+	db := metatest.Open(b, metatest.SQLite(b))
+	clk := newClock()
+	s, _ := bootstrapped(b, db, clk)
+	addIdentity(b, db, "role", roleID, "builder")
+	c := newSession(b, s, roleSession(clk, time.Hour))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := s.SigningKey(b.Context(), c.AccessKeyID, c.SessionToken.Reveal(), client); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
