@@ -17,9 +17,9 @@ import (
 //	<!-- run: alone -->                the same without a server; `sekisho serve` goes to the background
 //	<!-- run: by CI -->                by .ci/run, as they stand there
 //
-// The blocks in sh up to the next such comment are one script; where they say localhost:5000, the server is meant. Beside
-// the script are a Dockerfile, the OCI layout "image" and the chart "chart". A block in yaml is a configuration of sekisho
-// and must be accepted. Others, in text, ini or json, are only shown.
+// The blocks in sh up to the next such comment are one script; where they say localhost:5000, the server is meant, and at
+// port 5001 its second address. Beside the script are a Dockerfile, the OCI layout "image" and the chart "chart". A block in
+// yaml is a configuration of sekisho and must be accepted. Others, in text, ini or json, are only shown.
 func TestDocs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real clients take longer than a short run has")
@@ -130,9 +130,13 @@ sekisho() {
   command sekisho "$@" --data "$SEKISHO_DATA" --listen 127.0.0.1:0 2>>server.log &
   trap "kill $!; wait $!" EXIT
   until [[ -s $SEKISHO_DATA/address ]]; do kill -0 $! && sleep 0.05; done
-  LOCAL_REGISTRY=localhost:$(cut -d: -f2 "$SEKISHO_DATA/address")
+  LOCAL_REGISTRY=localhost:$(sed -n 1p "$SEKISHO_DATA/address" | cut -d: -f2)
+  LOCAL_ENDPOINT=localhost:$(sed -n '$p' "$SEKISHO_DATA/address" | cut -d: -f2)
 }
 `
+
+// local leads examples to the server that was started, and to the second address of one that has it.
+var local = strings.NewReplacer("localhost:5000", "$LOCAL_REGISTRY", "localhost:5001", "$LOCAL_ENDPOINT", "127.0.0.1:5001", "127.0.0.1:0")
 
 // script returns the example as a script of [runScripts].
 func (e *example) script() string {
@@ -158,7 +162,9 @@ func (e *example) script() string {
 		// The files that it names are here.
 		fmt.Fprintf(&b, "-- config%d.yaml --\n%s", i, strings.ReplaceAll(text, "/etc/sekisho/", ""))
 	}
-	b.WriteString("-- tls.crt --\n-- tls.key --\n-- s3-secret --\nsecret\n-- database-url --\npostgres://sekisho@db/sekisho\n")
+	b.WriteString("-- tls.crt --\n-- tls.key --\n-- internal.crt --\n-- internal.key --\n-- clients.crt --\n-- step-ca-root.crt --\n")
+	b.WriteString("-- endpoint-policy.json --\n{\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"*\",\"Resource\":\"*\"}]}\n")
+	b.WriteString("-- s3-secret --\nsecret\n-- database-url --\npostgres://sekisho@db/sekisho\n")
 	fmt.Fprintf(&b, "-- master-key --\n%s\n", strings.Repeat("5e", 32))
 	b.WriteString("-- doc.sh --\nset -euo pipefail\n")
 	// What a reader has not set is not set here either.
@@ -166,7 +172,7 @@ func (e *example) script() string {
 	if e.alone {
 		b.WriteString(docsServe)
 	}
-	b.WriteString("set -x\n" + strings.ReplaceAll(e.sh.String(), "localhost:5000", "$LOCAL_REGISTRY"))
+	b.WriteString("set -x\n" + local.Replace(e.sh.String()))
 	b.WriteString("-- Dockerfile --\nFROM scratch\nCOPY app /app\nENTRYPOINT [\"/app\"]\n")
 	b.WriteString("-- chart/Chart.yaml --\napiVersion: v2\nname: app\nversion: 0.1.0\n")
 	b.WriteString("-- chart/templates/map.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app\n")

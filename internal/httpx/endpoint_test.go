@@ -251,6 +251,21 @@ func TestSlowHeader(t *testing.T) {
 	}
 }
 
+// TestConnectOnly: who connects and leaves, as the simplest health checks do, is no news.
+func TestConnectOnly(t *testing.T) {
+	w := startWays(t, httpx.ServerOptions{})
+	c := dial(t, w.balanced, "")
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(c); err != nil || len(b) > 0 {
+		t.Errorf("%q, %v", b, err)
+	}
+	if log := w.log.String(); log != "" {
+		t.Errorf("logged %s", log)
+	}
+}
+
 // TestTLSAfterHeader: the PROXY header comes before TLS, in clear, in one segment with it or not; and it is read once a
 // connection, whatever HTTP version follows.
 func TestTLSAfterHeader(t *testing.T) {

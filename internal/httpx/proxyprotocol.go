@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -107,6 +108,10 @@ func (c *headedConn) header() error {
 		c.remote = c.socket.RemoteAddr()
 		_ = c.SetReadDeadline(time.Now().Add(c.listener.timeout))
 		c.rest = bufio.NewReaderSize(c.socket, 512)
+		if _, err := c.rest.Peek(1); errors.Is(err, io.EOF) { // a health check that only connects
+			c.err = err
+			return
+		}
 		h, err := proxyproto.Read(c.rest)
 		_ = c.SetReadDeadline(time.Time{})
 		if err == nil {
