@@ -46,11 +46,7 @@ func (in *Instance) bootstrap(ctx context.Context, mode Mode) error {
 	if in.Account, in.NewKey = account.ID, key; key == nil {
 		return nil
 	}
-	text, err := json.MarshalIndent(RootKey{in.Account, in.NewKey.ID, in.NewKey.Secret.Reveal()}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return writeFile(in.path(rootKeyFile), append(text, '\n'))
+	return in.writeRootKey(in.NewKey)
 }
 
 // ReadRootKey returns the root access key of the instance: from its file, or, where that was deleted, from the database.
@@ -81,6 +77,37 @@ func (in *Instance) ReadRootKey(ctx context.Context) (*RootKey, error) {
 		return &RootKey{in.Account, k.ID, secret.Reveal()}, nil
 	}
 	return nil, fmt.Errorf("account %s has no active root access key", in.Account)
+}
+
+// ReplaceRootKey keeps the file with the root access key true, if the key in it is the one with the old id, which is no
+// longer good: with another one of the account, or none.
+func (in *Instance) ReplaceRootKey(old string, key *iam.AccessKey) error {
+	text, err := os.ReadFile(in.path(rootKeyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var kept RootKey
+	if err == nil {
+		err = json.Unmarshal(text, &kept)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", in.path(rootKeyFile), err)
+	}
+	switch {
+	case kept.AccessKeyID != old:
+		return nil
+	case key == nil:
+		return os.Remove(in.path(rootKeyFile))
+	}
+	return in.writeRootKey(key)
+}
+
+func (in *Instance) writeRootKey(key *iam.AccessKey) error {
+	text, err := json.MarshalIndent(RootKey{key.Account, key.ID, key.Secret.Reveal()}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(in.path(rootKeyFile), append(text, '\n'))
 }
 
 // RootKeyFile is where the root access key is kept.
