@@ -242,3 +242,69 @@ func TestEndpointIsRecorded(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyThisNetwork: a repository that is there for the office and for what comes through one endpoint, and for nobody
+// else with the same credentials, its owner included.
+func TestOnlyThisNetwork(t *testing.T) {
+	w := serveEntrances(t)
+	w.must(201, "POST", "/v2/team/app/blobs/uploads/?digest="+sum([]byte("x")), "", "x")
+	document := `{"Version":"2012-10-17","Statement":[{"Sid":"OfficeOrBuildNetwork","Effect":"Deny","Principal":"*","Action":"ecr:*","Condition":{
+		"NotIpAddressIfExists":{"aws:SourceIp":["198.51.100.0/24"]},"StringNotEqualsIfExists":{"aws:SourceVpce":"` + buildID + `"}}}]}`
+	body, err := json.Marshal(map[string]string{"repositoryName": "team/app", "policyText": document})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(addr string) *http.Request {
+		return w.signed(addr, "ecr", "AmazonEC2ContainerRegistry_V20150921.SetRepositoryPolicy", "application/x-amz-json-1.1", string(body))
+	}
+	if resp, text := w.ask(w.ordinary, "", set(w.ordinary)); resp.StatusCode != 400 || !strings.Contains(text, "InvalidParameterException") {
+		t.Errorf("a policy that locks its author out: %d %s", resp.StatusCode, text)
+	}
+	if resp, text := w.ask(w.build, "", set(w.build)); resp.StatusCode != 200 {
+		t.Fatalf("the policy: %d %s", resp.StatusCode, text)
+	}
+	const upload, list = "POST /v2/team/app/blobs/uploads/", "GET /v2/team/app/tags/list"
+	for _, tt := range []struct {
+		name, addr, header, request string
+		status                      int
+	}{
+		{"build network", w.build, "", upload, 202},
+		{"build network, by the load balancer", w.balanced, through(t, buildID), upload, 202},
+		{"office", w.balanced, through(t, ""), list, 200},
+		{"elsewhere", w.ordinary, "", upload, 403},
+		{"elsewhere", w.ordinary, "", list, 403},
+		{"the office's address in another network", w.balanced, through(t, pullID), list, 403},
+	} {
+		method, path, _ := strings.Cut(tt.request, " ")
+		r := w.request(method, path)
+		r.Header.Set("X-Forwarded-For", "198.51.100.7") // whoever says so
+		resp, text := w.ask(tt.addr, tt.header, r)
+		if resp.StatusCode != tt.status || tt.status == 403 && (!strings.Contains(text, "with an explicit deny in a resource-based policy") || !strings.Contains(text, "OfficeOrBuildNetwork")) {
+			t.Errorf("%s: %s: %d %s, want %d", tt.name, tt.request, resp.StatusCode, text, tt.status)
+		}
+	}
+}
+
+// TestEndpointPolicy: what the policy of an endpoint does not allow is refused to everybody who comes through it, and to
+// nobody else.
+func TestEndpointPolicy(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.json")
+	if err := os.WriteFile(file, []byte(`{"Statement":{"Effect":"Allow","Principal":"*","Action":["ecr:ListImages","ecr:BatchGetImage"],"Resource":"*"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := serveWhole(t, filepath.Join(t.TempDir(), "data"), `SEKISHO_ENDPOINTS=[{"id": "`+buildID+`", "listen": ["127.0.0.1:0"], "policy": "`+file+`"}]`)
+	text, err := os.ReadFile(filepath.Join(w.dir, "address"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs := strings.Fields(string(text))
+	in := &entrances{whole: w, ordinary: addrs[0], build: addrs[1]}
+	w.must(202, "POST", "/v2/team/app/blobs/uploads/", "", "")
+	if resp, text := in.ask(in.build, "", in.request("GET", "/v2/team/app/tags/list")); resp.StatusCode != 200 {
+		t.Errorf("what it allows: %d %s", resp.StatusCode, text)
+	}
+	resp, body := in.ask(in.build, "", in.request("POST", "/v2/team/app/blobs/uploads/"))
+	if resp.StatusCode != 403 || !strings.Contains(body, "because no VPC endpoint policy allows the ecr:InitiateLayerUpload action") {
+		t.Errorf("what it does not: %d %s", resp.StatusCode, body)
+	}
+}
