@@ -2,6 +2,7 @@ package secret
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -96,10 +97,11 @@ func (s *Store) ValidatePolicy(ctx context.Context, c *iam.Caller, id, document 
 	if public(p, x) {
 		problems = append(problems, PolicyProblem{"PUBLIC_POLICY", "The policy lets everybody in, or all of another account that it does not name."})
 	}
-	if err := s.lockout(ctx, c, x, p); err != nil {
-		problems = append(problems, PolicyProblem{"LOCKOUT", err.Error()})
+	err = s.lockout(ctx, c, x, p)
+	if locked, ok := errors.AsType[*Error](err); ok {
+		return append(problems, PolicyProblem{"LOCKOUT", locked.Message}), nil
 	}
-	return problems, nil
+	return problems, err
 }
 
 func parsePolicy(document string) (*policy.Policy, error) {
@@ -123,7 +125,11 @@ func (s *Store) lockout(ctx context.Context, c *iam.Caller, x *Secret, p *policy
 		Resource: iam.Resource{ARN: x.ARN, Account: x.Account, Tags: x.Tags, Policies: []policy.Named{{Name: policyName, Policy: p}}},
 		Keys:     x.keys(nil),
 	}
-	if d := s.judge.Authorizer.Authorize(ctx, c, &req); !d.Allowed {
+	d := s.judge.Authorizer.Authorize(ctx, c, &req)
+	if d.Err != nil {
+		return fmt.Errorf("decide on %s by %s: %w", req.Action, c.Who(), d.Err)
+	}
+	if !d.Allowed {
 		return errorf(InvalidParameter, "The resource policy would lock its author out: %s could not call %s again, %s. Except yourself from the statement that decides.",
 			c.Who(), req.Action, d.Reason)
 	}

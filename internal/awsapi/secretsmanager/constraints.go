@@ -9,8 +9,8 @@ var (
 	token32      = awsapi.Member{Path: "ClientRequestToken", Min: 32, Max: 64}
 	description  = awsapi.Member{Path: "Description", Max: 2048}
 	kmsKeyID     = awsapi.Member{Path: "KmsKeyId", Max: 2048}
-	secretBinary = awsapi.Member{Path: "SecretBinary", Min: 1, Max: 65536}
-	secretString = awsapi.Member{Path: "SecretString", Min: 1, Max: 65536}
+	secretBinary = awsapi.Member{Path: "SecretBinary", Min: 1, Max: 65536, Sensitive: true}
+	secretString = awsapi.Member{Path: "SecretString", Min: 1, Max: 65536, Sensitive: true}
 	tagKey       = awsapi.Member{Path: "Tags[].Key", Min: 1, Max: 128}
 	tagValue     = awsapi.Member{Path: "Tags[].Value", Max: 256}
 	secretType   = awsapi.Member{Path: "Type", Max: 256}
@@ -41,7 +41,7 @@ var constraints = map[string][]awsapi.Member{
 	},
 	"PutSecretValue": {
 		secretID, token32, secretBinary, secretString, {Path: "VersionStages", Min: 1, Max: 20}, {Path: "VersionStages[]", Min: 1, Max: 256},
-		{Path: "RotationToken", Min: 36, Max: 256, Pattern: awsapi.Pattern(`^[a-zA-Z0-9\-]+$`)},
+		{Path: "RotationToken", Min: 36, Max: 256, Sensitive: true, Pattern: awsapi.Pattern(`^[a-zA-Z0-9\-]+$`)},
 	},
 	"ListSecretVersionIds": {secretID, maxResults, nextToken},
 	"UpdateSecretVersionStage": {

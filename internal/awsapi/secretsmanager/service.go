@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
@@ -36,7 +35,7 @@ const (
 // Service returns the operations, to be served. Nothing of an input goes into the event of a request: it may be a value.
 func (a *API) Service() *awsapi.Service {
 	s := awsapi.NewJSON(signingName, targetPrefix, awsapi.ServiceOptions{
-		Explain: explain, Invalid: invalid, Internal: "InternalServiceError",
+		Explain: explain, Internal: "InternalServiceError",
 	})
 	awsapi.Handle(s, op("CreateSecret"), a.createSecret)
 	awsapi.Handle(s, op("UpdateSecret"), a.updateSecret)
@@ -92,14 +91,6 @@ func explain(err error) smithy.APIError {
 		return of(&e.Message)
 	}
 	return nil
-}
-
-// invalid words a broken constraint as AWS does. It does not repeat the value.
-func invalid(member, constraint string) smithy.APIError {
-	r := []rune(member)
-	r[0] = unicode.ToLower(r[0])
-	return &awsapi.Error{Code: "ValidationException",
-		Message: fmt.Sprintf("1 validation error detected: Value at '%s' failed to satisfy constraint: %s", string(r), constraint)}
 }
 
 func badParameter(format string, args ...any) error {
