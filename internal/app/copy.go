@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sekisho/sekisho/internal/ca"
 	"github.com/sekisho/sekisho/internal/config"
 	"github.com/sekisho/sekisho/internal/durable"
 	"github.com/sekisho/sekisho/internal/transfer"
@@ -67,6 +68,9 @@ func (in *Instance) CopyTo(ctx context.Context, to *config.Config, progress func
 	defer func() { err = errors.Join(err, release()) }()
 	report, err = transfer.Copy(ctx, transfer.End{DB: in.DB, Blobs: in.Blobs}, transfer.End{DB: target.DB, Blobs: target.Blobs}, progress)
 	if err != nil {
+		return report, err
+	}
+	if err := ca.Copy(in.Config.TLS.CA, to.TLS.CA); err != nil {
 		return report, err
 	}
 	rootKey, err := os.ReadFile(in.path(rootKeyFile))

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sekisho/sekisho/internal/app"
+	"github.com/sekisho/sekisho/internal/ca"
 	"github.com/sekisho/sekisho/internal/config"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/transfer"
@@ -52,6 +54,9 @@ func TestBackup(t *testing.T) {
 		})
 	}
 	backup := filepath.Join(t.TempDir(), "backup")
+	if _, err := ca.Create(filepath.Join(dir, "ca"), nil, time.Now); err != nil {
+		t.Fatal(err)
+	}
 	in := openInstance(t, dir, app.Shared)
 	report, err := in.Backup(t.Context(), backup, nil)
 	close(stop)
@@ -94,7 +99,7 @@ func TestBackup(t *testing.T) {
 		}
 	}
 	check(backup)
-	for _, name := range []string{"master.key", "root-access-key.json"} {
+	for _, name := range []string{"master.key", "root-access-key.json", "ca/ca.key"} {
 		if info, err := os.Stat(filepath.Join(backup, name)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -74,7 +75,7 @@ func through(t *testing.T, id string) string {
 func (w *entrances) ask(addr, header string, r *http.Request) (*http.Response, string) {
 	w.t.Helper()
 	r.URL.Scheme, r.URL.Host = "http", addr
-	transport := &http.Transport{Dial: func(network, addr string) (net.Conn, error) {
+	transport := &http.Transport{DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
 		c, err := net.Dial(network, addr)
 		if err == nil {
 			_, err = io.WriteString(c, header)

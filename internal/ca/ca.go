@@ -90,14 +90,47 @@ func Create(dir string, permit []string, now func() time.Time) (*Authority, erro
 	if err := durable.MkdirAll(durable.OS{}, dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make folder of the authority: %w", err)
 	}
-	// The certificate comes last: it is what says that the authority is there.
-	if err := durable.WriteFile(durable.OS{}, filepath.Join(dir, keyFile), keyPEM, 0o600); err != nil {
-		return nil, fmt.Errorf("write the authority's key: %w", err)
-	}
-	if err := durable.WriteFile(durable.OS{}, filepath.Join(dir, CertFile), encodeCert(der), 0o644); err != nil {
-		return nil, fmt.Errorf("write root certificate: %w", err)
+	if err := put(dir, keyPEM, encodeCert(der)); err != nil {
+		return nil, err
 	}
 	return Open(dir, now)
+}
+
+// Copy copies the authority of one folder to another, if there is one here and none
+// there.
+func Copy(from, to string) error {
+	certPEM, err := os.ReadFile(filepath.Join(from, CertFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("copy authority: %w", err)
+	}
+	keyPEM, err := os.ReadFile(filepath.Join(from, keyFile))
+	if err != nil {
+		return fmt.Errorf("copy authority: %w", err)
+	}
+	if err := vacant(to); errors.Is(err, ErrExists) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(durable.OS{}, to, 0o700); err != nil {
+		return fmt.Errorf("copy authority: %w", err)
+	}
+	return put(to, keyPEM, certPEM)
+}
+
+// put writes the files of an authority, the certificate last: it is what says that there
+// is one.
+func put(dir string, keyPEM, certPEM []byte) error {
+	if err := durable.WriteFile(durable.OS{}, filepath.Join(dir, keyFile), keyPEM, 0o600); err != nil {
+		return fmt.Errorf("write the authority's key: %w", err)
+	}
+	if err := durable.WriteFile(durable.OS{}, filepath.Join(dir, CertFile), certPEM, 0o644); err != nil {
+		return fmt.Errorf("write root certificate: %w", err)
+	}
+	return nil
 }
 
 // vacant returns an error if something of an authority is in a folder.
@@ -149,7 +182,7 @@ func rootTemplate(key *ecdsa.PrivateKey, permit []string, now time.Time) (*x509.
 			t.PermittedIPRanges = append(t.PermittedIPRanges, ipNet(prefix.Masked()))
 		} else if addr, err := netip.ParseAddr(p); err == nil {
 			t.PermittedIPRanges = append(t.PermittedIPRanges, ipNet(netip.PrefixFrom(addr, addr.BitLen())))
-		} else if isDomain(p) && !strings.HasPrefix(p, "*.") {
+		} else if IsName(p) && !strings.HasPrefix(p, "*.") {
 			t.PermittedDNSDomains = append(t.PermittedDNSDomains, strings.ToLower(p))
 		} else {
 			return nil, fmt.Errorf("%q is neither a domain nor an address nor a prefix such as 10.0.0.0/8", p)
@@ -179,7 +212,7 @@ func ReadRoot(dir string) (root *x509.Certificate, rootPEM []byte, err error) {
 	return root, rootPEM, nil
 }
 
-// Open opens the authority of a folder. Errors: [fs.ErrNotExist].
+// Open opens the authority of a folder. Errors: [fs.ErrNotExist], if there is none.
 func Open(dir string, now func() time.Time) (*Authority, error) {
 	a := &Authority{now: now}
 	var err error
@@ -188,7 +221,7 @@ func Open(dir string, now func() time.Time) (*Authority, error) {
 	}
 	keyPEM, err := os.ReadFile(filepath.Join(dir, keyFile))
 	if err != nil {
-		return nil, fmt.Errorf("read the authority's key: %w", err)
+		return nil, fmt.Errorf("read the authority's key: %v", err) // not ErrNotExist: there is an authority
 	}
 	key, _ := pem.Decode(keyPEM)
 	if key == nil {
@@ -250,7 +283,7 @@ func (a *Authority) sign(key *ecdsa.PrivateKey, names []string, life time.Durati
 	for _, name := range names {
 		if addr, err := netip.ParseAddr(name); err == nil {
 			t.IPAddresses = append(t.IPAddresses, addr.Unmap().WithZone("").AsSlice())
-		} else if isDomain(name) {
+		} else if IsName(name) {
 			t.DNSNames = append(t.DNSNames, strings.ToLower(name))
 		} else {
 			return nil, fmt.Errorf("issue certificate: %q is neither a host name nor an address", name)
@@ -292,8 +325,9 @@ func (a *Authority) Permits(name string) bool {
 	return slices.ContainsFunc(a.root.PermittedDNSDomains, func(d string) bool { return name == d || strings.HasSuffix(name, "."+d) })
 }
 
-// isDomain reports whether s is a host name; the leftmost label may be the wildcard.
-func isDomain(s string) bool {
+// IsName reports whether s is a host name that a certificate can be for; the leftmost
+// label may be the wildcard.
+func IsName(s string) bool {
 	if s = strings.TrimPrefix(s, "*."); len(s) > 250 {
 		return false
 	}

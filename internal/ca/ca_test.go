@@ -74,6 +74,35 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+func TestCopy(t *testing.T) {
+	a, dir := create(t)
+	to := filepath.Join(t.TempDir(), "copied", "ca")
+	if err := Copy(dir, to); err != nil {
+		t.Fatal(err)
+	}
+	copied, err := Open(to, time.Now)
+	if err != nil || !copied.Root().Equal(a.Root()) {
+		t.Errorf("%v", err)
+	}
+	if info, err := os.Stat(filepath.Join(to, keyFile)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	_, other := create(t)
+	if err := Copy(other, to); err != nil {
+		t.Errorf("over another: %v", err)
+	}
+	if kept, err := Open(to, time.Now); err != nil || !kept.Root().Equal(a.Root()) {
+		t.Errorf("what was there is not any more: %v", err)
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	if err := Copy(t.TempDir(), none); err != nil {
+		t.Errorf("nothing: %v", err)
+	}
+	if _, err := os.Stat(none); err == nil {
+		t.Error("a copy of nothing")
+	}
+}
+
 var instance = []string{"registry.example.com", "*.dkr.ecr.eu-west-1.example.com", "localhost", "127.0.0.1", "::1", "10.0.1.5"}
 
 func TestIssue(t *testing.T) {

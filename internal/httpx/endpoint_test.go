@@ -3,6 +3,7 @@ package httpx_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
@@ -285,7 +286,7 @@ func TestTLSAfterHeader(t *testing.T) {
 		transport := &http.Transport{
 			ForceAttemptHTTP2: version == 2,
 			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
-			Dial: func(network, addr string) (net.Conn, error) {
+			DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
 				c, err := net.Dial(network, addr)
 				if err == nil {
 					_, err = io.WriteString(c, v2(through(build.ID)))
