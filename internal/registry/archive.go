@@ -122,13 +122,14 @@ func nothingNames(ctx context.Context, tx *meta.Tx, id int64) (free bool, err er
 	return free, err
 }
 
-// activate takes a manifest, and what it names, out of the archive: what is in use has nothing archived below it.
+// activate takes a manifest, and what it names, out of the archive: what is in use has nothing archived below it. If nothing
+// names it, its time begins anew: it was wanted back.
 func activate(ctx context.Context, tx *meta.Tx, manifest, now int64, s *stale) error {
 	for ids := []int64{manifest}; len(ids) > 0; {
 		id := ids[0]
 		ids = ids[1:]
-		moved, err := moveStorage(ctx, tx, `UPDATE manifests SET activated_at = CASE WHEN archived_at > $2 THEN archived_at ELSE $2 END
-			WHERE id = $1 AND `+archivedManifest+` RETURNING digest, subject`, id, now, s)
+		moved, err := moveStorage(ctx, tx, `UPDATE manifests SET activated_at = CASE WHEN archived_at > $2 THEN archived_at ELSE $2 END,
+			untagged_at = CASE WHEN untagged_at > 0 THEN $2 ELSE 0 END WHERE id = $1 AND `+archivedManifest+` RETURNING digest, subject`, id, now, s)
 		if err != nil {
 			return err
 		}
