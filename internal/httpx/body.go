@@ -146,4 +146,16 @@ func (b *body) abandon(now time.Time) {
 	}
 }
 
-const drainTime = 5 * time.Second
+// drain reads what the handler left unread of a body that the client ends its connection with. Of such a connection the
+// server reads no more, and closes it at once; what then still arrives is answered with a reset, which makes the client's
+// system drop the response before the client has read it (RFC 9112 section 9.6). A client that has read it closes.
+func (b *body) drain() {
+	if !b.ended.Load() {
+		_, _ = io.CopyN(io.Discard, b.under, drainBytes)
+	}
+}
+
+const (
+	drainTime  = 5 * time.Second
+	drainBytes = 16 << 20 // more than is under way while the response is
+)

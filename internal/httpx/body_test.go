@@ -118,6 +118,23 @@ func TestRefusalBeforeBody(t *testing.T) {
 
 // The deadline of a body must not outlive it: the server takes a deadline that
 // passes while the handler works for the client's going.
+// TestRefusalOfLastBody: a client that ends the connection with its request, and writes all of it before it reads, gets the
+// response.
+func TestRefusalOfLastBody(t *testing.T) {
+	_, log := newEvents()
+	srv := httptest.NewServer(httpx.New(func(*httpx.Response, *http.Request) error {
+		return &httpx.Error{Status: http.StatusForbidden, Message: "no"}
+	}, httpx.Options{Logger: log}))
+	defer srv.Close()
+	c := dial(t, srv.Listener.Addr().String(), "PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 8388608\r\n\r\n")
+	if _, err := io.CopyN(c, zeros{}, 8<<20); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := readResponse(t, c); status != http.StatusForbidden || !strings.HasPrefix(body, "no\n") {
+		t.Errorf("%d %q", status, body)
+	}
+}
+
 func TestSlowHandlerAfterBody(t *testing.T) {
 	const idle = 50 * time.Millisecond
 	_, log := newEvents()

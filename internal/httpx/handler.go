@@ -161,6 +161,9 @@ func (s *entry) ServeHTTP(under http.ResponseWriter, r *http.Request) {
 	if abort {
 		panic(http.ErrAbortHandler)
 	}
+	if w.body != nil && r.Close && e.Status >= 400 && w.control.Flush() == nil {
+		w.body.drain() // within the time that abandon has set
+	}
 	if !panicked { // else something may still hold it
 		w.reset()
 		s.pool.Put(w)
