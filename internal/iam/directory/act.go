@@ -193,8 +193,13 @@ func (s *Service) change(ctx context.Context, c *iam.Caller, ref Ref, needs func
 	return errf(ConcurrentModification, "%s was changed by others at the same time; try again.", ref.Name)
 }
 
-// just is what needs one action, with the boundary of the thing as a condition key where it has one.
+// just is what needs one action.
 func just(action string) func(*row) []need {
+	return func(*row) []need { return []need{{action: action}} }
+}
+
+// bounded is what needs one action that has the boundary of the thing as a condition key.
+func bounded(action string) func(*row) []need {
 	return func(r *row) []need { return []need{{action: action, keys: boundaryKey(r.boundary)}} }
 }
 

@@ -124,7 +124,7 @@ func (s *Service) PutBoundary(ctx context.Context, c *iam.Caller, of Ref, arn st
 
 // DeleteBoundary takes the boundary of a user or role away.
 func (s *Service) DeleteBoundary(ctx context.Context, c *iam.Caller, of Ref) error {
-	return s.change(ctx, c, of, just("iam:Delete"+actionNames[of.Kind]+"PermissionsBoundary"), "", func(tx *meta.Tx, r *row) error {
+	return s.change(ctx, c, of, bounded("iam:Delete"+actionNames[of.Kind]+"PermissionsBoundary"), "", func(tx *meta.Tx, r *row) error {
 		if r.boundary == "" {
 			return errf(NoSuchEntity, "%s %s does not have a permissions boundary.", actionNames[r.kind], r.name)
 		}

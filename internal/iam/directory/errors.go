@@ -7,16 +7,17 @@ type ErrorKind string
 
 // The kinds of errors.
 const (
-	NoSuchEntity             ErrorKind = "NoSuchEntity"
-	EntityAlreadyExists      ErrorKind = "EntityAlreadyExists"
-	DeleteConflict           ErrorKind = "DeleteConflict"
-	LimitExceeded            ErrorKind = "LimitExceeded"
-	MalformedPolicyDocument  ErrorKind = "MalformedPolicyDocument"
-	InvalidInput             ErrorKind = "InvalidInput"
-	ValidationError          ErrorKind = "ValidationError" // a parameter that has not the form it must have
-	UnmodifiableEntity       ErrorKind = "UnmodifiableEntity"
-	PolicyNotAttachable      ErrorKind = "PolicyNotAttachable"
-	ConcurrentModification   ErrorKind = "ConcurrentModification"
+	NoSuchEntity            ErrorKind = "NoSuchEntity"
+	EntityAlreadyExists     ErrorKind = "EntityAlreadyExists"
+	DeleteConflict          ErrorKind = "DeleteConflict"
+	LimitExceeded           ErrorKind = "LimitExceeded"
+	MalformedPolicyDocument ErrorKind = "MalformedPolicyDocument"
+	InvalidInput            ErrorKind = "InvalidInput"
+	ValidationError         ErrorKind = "ValidationError" // a parameter that has not the form it must have
+	UnmodifiableEntity      ErrorKind = "UnmodifiableEntity"
+	PolicyNotAttachable     ErrorKind = "PolicyNotAttachable"
+	ConcurrentModification  ErrorKind = "ConcurrentModification"
+
 	EntityTemporarilyChanged ErrorKind = "EntityTemporarilyUnmodifiable"
 )
 

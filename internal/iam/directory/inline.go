@@ -21,7 +21,7 @@ func (s *Service) PutInlinePolicy(ctx context.Context, c *iam.Caller, of Ref, na
 	if _, err := s.compile(document, policy.Identity); err != nil {
 		return err
 	}
-	return s.change(ctx, c, of, just("iam:Put"+actionNames[of.Kind]+"Policy"), name, func(tx *meta.Tx, r *row) error {
+	return s.change(ctx, c, of, bounded("iam:Put"+actionNames[of.Kind]+"Policy"), name, func(tx *meta.Tx, r *row) error {
 		documents, err := collect(ctx, tx, itself[string], `SELECT document FROM inline_policies WHERE identity = $1 AND name <> $2`, r.id, name)
 		if err != nil {
 			return err
@@ -58,7 +58,7 @@ func (s *Service) InlinePolicy(ctx context.Context, c *iam.Caller, of Ref, name 
 
 // DeleteInlinePolicy deletes a policy.
 func (s *Service) DeleteInlinePolicy(ctx context.Context, c *iam.Caller, of Ref, name string) error {
-	return s.change(ctx, c, of, just("iam:Delete"+actionNames[of.Kind]+"Policy"), name, func(tx *meta.Tx, r *row) error {
+	return s.change(ctx, c, of, bounded("iam:Delete"+actionNames[of.Kind]+"Policy"), name, func(tx *meta.Tx, r *row) error {
 		n, err := affected(tx.Exec(ctx, `DELETE FROM inline_policies WHERE identity = $1 AND name = $2`, r.id, name))
 		if err == nil && n == 0 {
 			err = noInline(of.Kind, name)

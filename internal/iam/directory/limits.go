@@ -21,20 +21,19 @@ const (
 
 // Quotas of AWS by default or, where the default can be raised, what it can be raised to.
 const (
-	maxTags             = 50
-	maxAccessKeys       = 2
-	maxVersions         = 5
-	maxPolicySize       = 6144
-	maxTrustSize        = 2048
-	maxAttached         = 10
-	maxGroupsPerUser    = 10
-	maxClientIDs        = 100
-	maxThumbprints      = 5
-	maxRolesPerProfile  = 1
-	maxUserInlineSize   = 2048
-	maxGroupInlineSize  = 5120
-	maxRoleInlineSize   = 10240
-	maxAliasesPerAccout = 1
+	maxTags            = 50
+	maxAccessKeys      = 2
+	maxVersions        = 5
+	maxPolicySize      = 6144
+	maxTrustSize       = 2048
+	maxAttached        = 10
+	maxGroupsPerUser   = 10
+	maxClientIDs       = 100
+	maxThumbprints     = 5
+	maxRolesPerProfile = 1
+	maxUserInlineSize  = 2048
+	maxGroupInlineSize = 5120
+	maxRoleInlineSize  = 10240
 )
 
 // limit is a quota as refusals name it.
