@@ -2,8 +2,8 @@ package secretsmanager
 
 import "github.com/sekisho/sekisho/internal/awsapi"
 
-// The constraints of the service's model. A test holds them against botocore's copy of it, with two exceptions: filters of
-// a list may have at most as many, and replicas, which are refused, are not looked at.
+// The constraints of the service's model. A test holds them against botocore's copy of it; only replicas, which are
+// refused, are not looked at.
 var (
 	secretID     = awsapi.Member{Path: "SecretId", Required: true, Min: 1, Max: 2048}
 	token32      = awsapi.Member{Path: "ClientRequestToken", Min: 32, Max: 64}

@@ -22,6 +22,8 @@ def _check(operation_model, response_dict, **_):
         return
     calls.add(operation_model.name)
     problems = []
+    if operation_model.output_shape is None:
+        return
     _walk(operation_model.output_shape, json.loads(response_dict['body']), '', '', problems)
     assert not problems, f'{operation_model.name}: {problems}'
 
@@ -57,7 +59,7 @@ def _walk(shape, value, path, name, problems):
             _walk(shape.key, key, f'{path} key', name, problems)
             _walk(shape.value, element, f'{path}[{key}]', name, problems)
         return
-    types = {'string': str, 'integer': int, 'long': int, 'boolean': bool, 'timestamp': (int, float), 'double': (int, float), 'float': (int, float)}
+    types = {'string': str, 'blob': str, 'integer': int, 'long': int, 'boolean': bool, 'timestamp': (int, float), 'double': (int, float), 'float': (int, float)}
     if kind not in types or not isinstance(value, types[kind]) or kind != 'boolean' and isinstance(value, bool):
         problems.append(f'{path} is no {kind}: {value!r}')
         return
