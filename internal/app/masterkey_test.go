@@ -3,10 +3,12 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -194,6 +196,25 @@ func TestRotateMasterKeyKilled(t *testing.T) {
 	}
 }
 
+// issueToken returns a credential with an authorization token of the root access key.
+func issueToken(t *testing.T, env ...string) string {
+	t.Helper()
+	in, err := openKeyed(t.Context(), app.Shared, env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	keys, err := in.IAM.Keys(t.Context(), in.Account)
+	if err != nil || len(keys) == 0 {
+		t.Fatal(keys, err)
+	}
+	password, _, err := in.IAM.IssueToken(t.Context(), &iam.Caller{Principal: iam.Principal{Account: in.Account, ARN: keys[0].ARN, Type: iam.Root, AccessKeyID: keys[0].ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(iam.TokenUser+":"+password))
+}
+
 // TestRotateConfiguredKey goes over to another key in the configuration while a node serves.
 func TestRotateConfiguredKey(t *testing.T) {
 	metatest.EachDSN(t, func(t *testing.T, dsn string) {
@@ -203,6 +224,7 @@ func TestRotateConfiguredKey(t *testing.T) {
 		}
 		older, newer := strings.Repeat("0a", 32), strings.Repeat("0b", 32)
 		want := fillSecrets(t, 3, keyed(older)...)
+		token := issueToken(t, keyed(older)...)
 		serving, err := openKeyed(t.Context(), app.Serve, keyed(newer+","+older)...)
 		if err != nil {
 			t.Fatal(err)
@@ -233,11 +255,24 @@ func TestRotateConfiguredKey(t *testing.T) {
 		if _, _, err := serving.Secrets.Create(t.Context(), caller, secret.Draft{Name: "later", Value: secret.Text("x")}); err != nil {
 			t.Errorf("the node that serves: %v", err)
 		}
+		if _, err := serving.IAM.Authenticate(t.Context(), token, netip.MustParseAddr("192.0.2.1")); err != nil {
+			t.Errorf("a token of before, while the old key is there: %v", err)
+		}
 		want["later"] = "x"
 		if err := serving.Close(); err != nil {
 			t.Fatal(err)
 		}
 		kept(t, want, keyed(newer)...)
+		after, err := openKeyed(t.Context(), app.Shared, keyed(newer)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := after.IAM.Authenticate(t.Context(), token, netip.MustParseAddr("192.0.2.1")); !errors.Is(err, iam.ErrInvalidCredentials) {
+			t.Errorf("a token of before, when the old key is gone: %v", err)
+		}
+		if err := after.Close(); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := openKeyed(t.Context(), app.Shared, keyed(older)...); err == nil {
 			t.Error("opened with the old key")
 		}

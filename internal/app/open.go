@@ -76,10 +76,10 @@ type Instance struct {
 
 	endpointPolicies map[string]policy.Named // by the endpoint's id; those without one allow everything
 
-	master  [][]byte // keys, the first one of which seals
-	linkKey []byte
-	now     func() time.Time
-	close   []func() error // in reverse order
+	master   [][]byte // keys, the first one of which seals
+	linkKeys [][]byte // the first one signs
+	now      func() time.Time
+	close    []func() error // in reverse order
 }
 
 // Open opens an instance.
@@ -121,17 +121,16 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 	if err != nil {
 		return nil, err
 	}
-	linkKeys, err := in.Seal.Derive("sekisho download links")
-	if err != nil {
+	if in.linkKeys, err = in.Seal.Derive("sekisho download links"); err != nil {
 		return nil, err
 	}
-	in.linkKey = linkKeys[0]
 	in.Audit = audit.New(in.DB, audit.Options{Logger: log, Now: in.now, Retention: c.Audit.Retention})
 	in.Judge = &registry.Judge{Judge: iam.Judge{Note: in.note}, Region: c.Region}
 	in.Local, err = registry.NewLocal(in.DB, in.Blobs, registry.Options{
 		Logger:         log,
 		Now:            in.now,
 		UploadKey:      uploadKeys[0],
+		OldUploadKeys:  uploadKeys[1:],
 		CacheBytes:     int64(c.Limits.Cache),
 		Grace:          c.GC.Grace,
 		UploadExpiry:   c.GC.Uploads,

@@ -175,7 +175,7 @@ func (in *Instance) Served() registry.Registry {
 // route returns the handler of all requests: one port for everything, told apart by path.
 func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 	served := in.Served()
-	links := &ociserver.Links{Key: in.linkKey, Keys: in.IAM, Now: in.now}
+	links := &ociserver.Links{Key: in.linkKeys[0], OldKeys: in.linkKeys[1:], Keys: in.IAM, Now: in.now}
 	oci := &ociserver.Server{
 		Registry: served,
 		Auth:     in.IAM,

@@ -29,6 +29,8 @@ type Options struct {
 	Now    func() time.Time
 	// UploadKey signs upload ids, so that starting an upload needs no write. 32 bytes, the same on every node.
 	UploadKey []byte
+	// OldUploadKeys are those before, with which ids of uploads that are not finished were signed.
+	OldUploadKeys [][]byte
 	// InlineLimit: blobs of at most so many bytes are kept in the metadata database; negative: none.
 	InlineLimit int64
 	// CacheBytes bounds the memory for hot manifests and small blobs.
@@ -106,7 +108,7 @@ func NewLocal(db *meta.DB, store blob.Store, o Options) (*Local, error) {
 	if o.OnChange == nil {
 		o.OnChange = func(context.Context, *meta.Tx, Change) error { return nil }
 	}
-	l := &Local{db: db, store: store, o: o, log: o.Logger, now: o.Now, ids: uploadIDs{key: o.UploadKey, expiry: o.UploadExpiry}}
+	l := &Local{db: db, store: store, o: o, log: o.Logger, now: o.Now, ids: uploadIDs{key: o.UploadKey, old: o.OldUploadKeys, expiry: o.UploadExpiry}}
 	if o.Redirect {
 		l.presign, _ = store.(blob.Presigner)
 	}

@@ -17,6 +17,7 @@ import (
 // with it.
 type uploadIDs struct {
 	key    []byte
+	old    [][]byte // that ids were made with before
 	expiry time.Duration
 }
 
@@ -34,18 +35,26 @@ func (u *uploadIDs) make(repo Repo, now time.Time) (string, error) {
 	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
 	copy(id[:6], ms[2:])
 	s := id.String()
-	return s + "-" + u.mac(s, repo), nil
+	return s + "-" + uploadMAC(u.key, s, repo), nil
 }
 
-func (u *uploadIDs) mac(id string, repo Repo) string {
-	h := hmac.New(sha256.New, u.key)
+func uploadMAC(key []byte, id string, repo Repo) string {
+	h := hmac.New(sha256.New, key)
 	io.WriteString(h, id+"\x00"+repo.Account+"\x00"+repo.Name)
 	return hex.EncodeToString(h.Sum(nil))[:macLen]
 }
 
+func (u *uploadIDs) ours(id, sum string, repo Repo) bool {
+	ok := hmac.Equal([]byte(sum), []byte(uploadMAC(u.key, id, repo)))
+	for _, key := range u.old {
+		ok = hmac.Equal([]byte(sum), []byte(uploadMAC(key, id, repo))) || ok
+	}
+	return ok
+}
+
 // check reports whether id is one of ours, for this repository, and not too old.
 func (u *uploadIDs) check(id string, repo Repo, now time.Time) error {
-	if len(id) != uuidLen+1+macLen || id[uuidLen] != '-' || !hmac.Equal([]byte(id[uuidLen+1:]), []byte(u.mac(id[:uuidLen], repo))) {
+	if len(id) != uuidLen+1+macLen || id[uuidLen] != '-' || !u.ours(id[:uuidLen], id[uuidLen+1:], repo) {
 		return errUploadUnknown(id)
 	}
 	parsed, err := uuid.Parse(id[:uuidLen])

@@ -36,6 +36,7 @@ func TestUploadIDs(t *testing.T) {
 		{"another repository", ids, Repo{repo.Account, "a/c"}, made, false},
 		{"another account", ids, Repo{"444455556666", repo.Name}, made, false},
 		{"account and name joined elsewhere", ids, Repo{repo.Account + "a", "/b"}, made, false},
+		{"the key before", uploadIDs{key: bytes.Repeat([]byte("x"), 32), old: [][]byte{ids.key}, expiry: time.Hour}, repo, made, true},
 		{"another key", uploadIDs{key: bytes.Repeat([]byte("x"), 32), expiry: time.Hour}, repo, made, false},
 	} {
 		if err := tc.ids.check(id, tc.repo, tc.now); (err == nil) != tc.ok || err != nil && !errors.Is(err, ErrOf(UploadUnknown)) {
@@ -52,7 +53,7 @@ func FuzzUploadID(f *testing.F) {
 	ids := uploadIDs{key: bytes.Repeat([]byte("k"), 32), expiry: time.Hour}
 	repo := Repo{Account: "111122223333", Name: "a/b"}
 	made := uuid.MustParse("0192f0c1-2b3c-7def-8123-456789abcdef") // the same in every process that fuzzes
-	id := made.String() + "-" + ids.mac(made.String(), repo)
+	id := made.String() + "-" + uploadMAC(ids.key, made.String(), repo)
 	now := time.Unix(made.Time().UnixTime())
 	f.Add(id)
 	f.Add(id[:len(id)-1])

@@ -1,6 +1,7 @@
 package ociserver_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -251,6 +252,13 @@ func TestLinks(t *testing.T) {
 	}
 	in.expect(call{method: "DELETE", path: signed, as: nobody}, unauthorized)
 	get(sign(other), want{status: 403, code: "DENIED", says: other})
+	now := *in.links
+	in.links.Key, in.links.OldKeys = bytes.Repeat([]byte("n"), 32), [][]byte{now.Key} // the key is being replaced
+	get(signed, fine)
+	get(sign(account), fine)
+	in.links.OldKeys = nil
+	get(signed, unauthorized)
+	*in.links = now
 	get(in.links.Sign(iam.SystemCaller(account, "x"), repo, d), unauthorized)
 	if err := in.iam.SetKeyStatus(t.Context(), account, in.keys[account].ID, iam.KeyInactive); err != nil {
 		t.Fatal(err)

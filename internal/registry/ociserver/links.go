@@ -25,9 +25,10 @@ const LinkExpiry = time.Hour
 // Links signs addresses of blobs that can be fetched without a credential, as GetDownloadUrlForLayer gives them out. A
 // link acts by the access key it was made for: what that key, or its principal, may no longer do, the link can't do either.
 type Links struct {
-	Key  []byte // 32 bytes, the same on every node
-	Keys Keys
-	Now  func() time.Time
+	Key     []byte   // 32 bytes, the same on every node
+	OldKeys [][]byte // of links that were signed before the key was replaced
+	Keys    Keys
+	Now     func() time.Time
 }
 
 // Keys finds who an access key in use acts as. [iam.Service] does.
@@ -45,12 +46,21 @@ const (
 func (l *Links) Sign(c *iam.Caller, repo registry.Repo, d digest.Digest) string {
 	path := "/v2/" + repo.Account + "/" + repo.Name + "/blobs/" + string(d)
 	expires := strconv.FormatInt(l.Now().Add(LinkExpiry).Unix(), 10)
-	q := url.Values{linkKey: {c.AccessKeyID}, linkExpires: {expires}, linkSignature: {l.signature(path, c.AccessKeyID, expires)}}
+	q := url.Values{linkKey: {c.AccessKeyID}, linkExpires: {expires}, linkSignature: {signature(l.Key, path, c.AccessKeyID, expires)}}
 	return path + "?" + q.Encode()
 }
 
-func (l *Links) signature(fields ...string) string {
-	h := hmac.New(sha256.New, l.Key)
+// signed reports whether a signature over the fields was made with one of the keys.
+func (l *Links) signed(by string, fields ...string) bool {
+	ok := hmac.Equal([]byte(by), []byte(signature(l.Key, fields...)))
+	for _, key := range l.OldKeys {
+		ok = hmac.Equal([]byte(by), []byte(signature(key, fields...))) || ok
+	}
+	return ok
+}
+
+func signature(key []byte, fields ...string) string {
+	h := hmac.New(sha256.New, key)
 	for _, s := range fields {
 		io.WriteString(h, strconv.Itoa(len(s))+":"+s)
 	}
@@ -68,7 +78,7 @@ func (l *Links) principal(r *http.Request, from netip.Addr) (*iam.Principal, err
 		return nil, errNoCredential
 	}
 	key, expires := q.Get(linkKey), q.Get(linkExpires)
-	if !hmac.Equal([]byte(q.Get(linkSignature)), []byte(l.signature(r.URL.Path, key, expires))) {
+	if !l.signed(q.Get(linkSignature), r.URL.Path, key, expires) {
 		return nil, errBadLink
 	}
 	until, err := strconv.ParseInt(expires, 10, 64)
