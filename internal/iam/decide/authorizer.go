@@ -28,6 +28,7 @@ type Authorizer struct {
 	o          Options
 	sets       sets
 	sessions   sessions
+	memo       memo
 	asked      sync.Pool // of *question
 }
 
@@ -125,7 +126,15 @@ func (a *Authorizer) ask(ctx context.Context, q *question, c *iam.Caller, r *iam
 			q.policies.Endpoint = q.endpoint[:]
 		}
 	}
-	return policy.Decide(&q.request, &q.policies), nil
+	key := keyOf(c, r, q.facts.set)
+	if a.memo.has(&key) {
+		return policy.Decision{Outcome: policy.Allowed}, nil
+	}
+	d := policy.Decide(&q.request, &q.policies)
+	if d.Outcome == policy.Allowed && !q.facts.fleeting {
+		a.memo.add(&key)
+	}
+	return d, nil
 }
 
 // principal finds out who c is to policies, and its own ones. Errors: errNobody.

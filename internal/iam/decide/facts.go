@@ -22,6 +22,8 @@ type facts struct {
 	set *directory.Set // nil unless the caller is a user or a role's session
 	now time.Time
 
+	fleeting bool // a key was asked for that may have another value in the next request that a memoKey is the same for
+
 	slots [slots][1]string // the values of the keys that have one
 	tags  []tagValue       // those that have been asked for
 }
@@ -65,7 +67,11 @@ func (f *facts) one(s slot, value string) ([]string, bool) {
 
 // Values implements [policy.Context].
 func (f *facts) Values(key string) ([]string, bool) {
-	if rest, ok := strings.CutPrefix(key, "aws:"); ok {
+	rest, ok := strings.CutPrefix(key, "aws:")
+	if !ok || !remembered(rest) {
+		f.fleeting = true
+	}
+	if ok {
 		if values, ok, known := f.global(rest); known {
 			return values, ok
 		}
