@@ -82,9 +82,16 @@ func (a *Authorizer) Authorize(ctx context.Context, c *iam.Caller, r *iam.Reques
 	// The question stays with the refusal, which may be asked how it came about.
 	request := *r
 	q.facts.r = &request
+	told := d
+	if d.Outcome == policy.ExplicitDeny && d.Layer == policy.ResourceLayer && c.Account != r.Resource.Account {
+		// What has a policy exists. To other accounts its refusal reads as if there were nothing.
+		without := q.policies
+		without.Resource = nil
+		told = policy.Decide(&q.request, &without)
+	}
 	return iam.Decision{
 		Explicit: d.Outcome == policy.ExplicitDeny,
-		Reason:   reason(d, c, r),
+		Reason:   reason(told, c, r),
 		Trace:    func() *policy.Trace { return q.explain() },
 	}
 }

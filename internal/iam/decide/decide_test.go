@@ -210,7 +210,7 @@ func TestPrincipals(t *testing.T) {
 			{"the server in another account", iam.SystemCaller(other, "collection"), open, none},
 			{"nobody", nil, on("ecr:PutImage", app), "because no resource-based policy allows the ecr:PutImage action"},
 			{"nobody, open", nil, open, ""},
-			{"nobody, closed", nil, closed, "with an explicit deny in a resource-based policy"},
+			{"nobody, closed", nil, closed, "because no resource-based policy allows the ecr:PutImage action"},
 			{"own policy", alice, on("ecr:BatchGetImage", app), ""},
 			{"no policy", alice, on("ecr:PutImage", app), none},
 			{"resource policy", alice, open, ""},
@@ -348,7 +348,7 @@ func TestCrossAccount(t *testing.T) {
 	for _, tt := range []struct{ statements, reason string }{
 		{`{"Effect":"Allow","Principal":{"AWS":"` + account + `"},"Action":"ecr:*"}`, ""},
 		{`{"Effect":"Allow","Principal":{"AWS":"` + other + `"},"Action":"ecr:*"}`, "because no resource-based policy allows the ecr:PutImage action"},
-		{`{"Sid":"Secret","Effect":"Deny","Principal":"*","Action":"ecr:*"}`, "with an explicit deny in a resource-based policy"},
+		{`{"Sid":"Secret","Effect":"Deny","Principal":"*","Action":"ecr:*"}`, "because no resource-based policy allows the ecr:PutImage action"}, // as if there were nothing
 	} {
 		r.Resource.Policies = []policy.Named{parse(t, policy.Resource, "repository policy", `{"Version":"2012-10-17","Statement":[`+tt.statements+`]}`)}
 		if d := n.ask(alice, r); d.Reason != tt.reason {
