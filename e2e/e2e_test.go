@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"os"
@@ -47,6 +48,14 @@ func runScripts(t *testing.T, dir string) {
 			"keys":       cmdKeys,
 			"substitute": cmdSubstitute,
 			"refused":    cmdRefused,
+			"within":     cmdWithin,
+			"user":       cmdUser,
+			"allow":      cmdAllow,
+			"missing":    cmdMissing,
+			"policies":   cmdPolicies,
+			"containerd": cmdContainerd,
+			"issuer":     cmdIssuer,
+			"idtoken":    cmdIDToken,
 		},
 	})
 }
@@ -117,7 +126,7 @@ func usable(name string) error {
 	switch name {
 	case "netns":
 		return netnsUsable()
-	case "podman", "buildah":
+	case "podman", "buildah", "ctr":
 		if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 			return errors.New("it needs root on Linux to have storage of its own")
 		}
@@ -135,6 +144,7 @@ type world struct {
 	binaries
 	server *server
 	proxy  *proxy
+	issuer *ecdsa.PrivateKey // of identity tokens
 }
 
 type worldKey struct{}
@@ -288,18 +298,32 @@ func cmdRefused(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: refused REQUEST_ID")
 	}
-	limit := time.NewTimer(startLimit)
+	repeat(ts, startLimit, "sekisho", "why", "--data", ts.Getenv("DATA"), args[0])
+}
+
+// cmdWithin runs a command again and again until it succeeds: within DURATION COMMAND [ARGUMENT...].
+func cmdWithin(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: within DURATION COMMAND [ARGUMENT...]")
+	}
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	repeat(ts, d, args[1], args[2:]...)
+}
+
+func repeat(ts *testscript.TestScript, d time.Duration, command string, args ...string) {
+	limit := time.NewTimer(d)
 	defer limit.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := ts.Exec("sekisho", "why", "--data", ts.Getenv("DATA"), args[0])
+		err := ts.Exec(command, args...)
 		if err == nil {
 			return
 		}
 		select {
 		case <-limit.C:
-			ts.Fatalf("sekisho why: %v", err)
+			ts.Fatalf("%s, again and again for %v: %v", command, d, err)
 		case <-tick.C:
 		}
 	}
