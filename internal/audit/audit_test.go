@@ -421,3 +421,35 @@ func TestTraces(t *testing.T) {
 		}
 	})
 }
+
+// To explain a refusal takes time, which nobody else has to spend.
+func TestExplainMeanwhile(t *testing.T) {
+	db := metatest.Open(t, metatest.SQLite(t))
+	r := New(db, Options{Logger: slog.New(slog.DiscardHandler)})
+	explaining, explained := make(chan struct{}), make(chan struct{})
+	var refused sync.WaitGroup
+	refused.Go(func() {
+		e := refusal()
+		e.RequestID, e.Explain = "slow", func() string { close(explaining); <-explained; return `{"late":true}` }
+		r.Record(e)
+	})
+	<-explaining
+	meanwhile := make(chan struct{})
+	go func() {
+		defer close(meanwhile)
+		r.Record(read())
+		r.flush(t.Context()) // the window in which the refusal has its place ends
+	}()
+	select {
+	case <-meanwhile:
+	case <-time.After(10 * time.Second):
+		t.Error("a decision waits for the explanation of another one")
+	}
+	close(explained)
+	refused.Wait()
+	<-meanwhile
+	r.flush(t.Context())
+	if _, traces, err := Traces(t.Context(), db, "slow"); err != nil || len(traces) != 1 || traces[0] != `{"late":true}` {
+		t.Errorf("traces %q, %v", traces, err)
+	}
+}

@@ -61,7 +61,7 @@ type Recorder struct {
 // window is what was noted between two writes.
 type window struct {
 	entries  []Entry
-	traces   map[int]string   // of entries, by index; at most refusalsEach
+	traces   map[int]string   // of entries, by index; some refusalsEach
 	counted  map[identity]int // index into entries, of those that stand for several
 	refusals int
 }
@@ -108,8 +108,17 @@ func (r *Recorder) Record(e Event) {
 	if e.Time.IsZero() {
 		e.Time = r.now()
 	}
+	own, trace := false, ""
+	if !e.Allowed && e.Explain != nil {
+		// Explaining takes as long as the policies are; others must not wait for it.
+		if own = r.reserve(); own {
+			if trace = e.Explain(); len(trace) > MaxTrace {
+				trace = ""
+			}
+		}
+	}
 	r.mu.Lock()
-	kept := !r.closed && r.pending.add(&e)
+	kept := !r.closed && r.pending.add(&e, own, trace)
 	if !kept {
 		r.lost++
 		r.total++
@@ -124,17 +133,30 @@ func (r *Recorder) Record(e Event) {
 	}
 }
 
-// add reports whether there was room for e.
-func (w *window) add(e *Event) bool {
-	if !e.Allowed && w.refusals < refusalsEach {
-		w.refusals++
+// reserve reports whether one more refusal can have an entry of its own, and counts it.
+func (r *Recorder) reserve() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.closed && r.pending.reserve()
+}
+
+func (w *window) reserve() bool {
+	if w.refusals >= refusalsEach {
+		return false
+	}
+	w.refusals++
+	return true
+}
+
+// add reports whether there was room for e. For a refusal that has an entry of its own reserved, maybe in the window before
+// this one, own is set.
+func (w *window) add(e *Event, own bool, trace string) bool {
+	if own || !e.Allowed && e.Explain == nil && w.reserve() {
 		if !w.append(e) {
 			return false
 		}
-		if e.Explain != nil {
-			if trace := e.Explain(); len(trace) <= MaxTrace {
-				w.traces[len(w.entries)-1] = strings.ReplaceAll(strings.ToValidUTF8(trace, "\uFFFD"), "\x00", "")
-			}
+		if trace != "" {
+			w.traces[len(w.entries)-1] = strings.ReplaceAll(strings.ToValidUTF8(trace, "\uFFFD"), "\x00", "")
 		}
 		return true
 	}
