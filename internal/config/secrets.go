@@ -1,8 +1,10 @@
 package config
 
 import (
+	"maps"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -29,17 +31,31 @@ var envForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // secrets refuses what would let who may make a secret read what the server itself lives on.
 func (l *loader) secrets() {
 	c := &l.Config
-	ours := map[string]string{"data": c.Data, "tls.key": c.TLS.Key, "the configuration file": l.file}
-	for key, file := range l.secretFiles {
-		ours[key+fileSuffix] = file
+	type place struct {
+		what, name string
+		folder     bool
+	}
+	ours := []place{{"data", c.Data, true}, {"the configuration file", l.file, false}, {"tls.key", c.TLS.Key, false}, {"tls.ca", c.TLS.CA, true}}
+	for _, pair := range c.TLS.Certificates {
+		ours = append(ours, place{"tls.certificates.key", pair.Key, false})
+	}
+	for _, key := range slices.Sorted(maps.Keys(l.secretFiles)) {
+		ours = append(ours, place{key + fileSuffix, l.secretFiles[key], false})
+	}
+	if file, ok := strings.CutPrefix(c.Database.URL.Reveal(), "sqlite:"); ok {
+		ours = append(ours, place{"the database", file, false})
+	}
+	if folder, ok := strings.CutPrefix(c.Blobs.URL, "file:"); ok {
+		ours = append(ours, place{"blobs.url", folder, true})
 	}
 	for _, entry := range c.Secrets.FileRoots {
 		_, root := SplitAccount(entry)
 		ok := filepath.IsAbs(root) && filepath.Clean(root) == root && root != "/"
 		l.check("secrets.file_roots", ok, "%q is not a clean absolute path of a folder, such as /run/secrets", root)
-		for what, file := range ours {
-			if ok && file != "" && (within(root, file) || what == "data" && within(file, root)) {
-				l.check("secrets.file_roots", false, "%s must not be under %s, or secrets could tell it: name another folder", what, root)
+		for _, p := range ours {
+			if ok && p.name != "" && (within(root, p.name) || p.folder && within(p.name, root)) {
+				l.check("secrets.file_roots", false, "secrets could tell what %s is: %s is not apart from it, name another folder", p.what, root)
+				break
 			}
 		}
 	}
