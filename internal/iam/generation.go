@@ -72,6 +72,15 @@ func (g *Generation) Since(ctx context.Context, arrived time.Time) (int64, error
 	return g.Current(ctx)
 }
 
+// Newest returns the newest generation that was learnt of, without asking: it decides nothing, and is for the housekeeping of
+// caches.
+func (g *Generation) Newest() int64 {
+	if last := g.last.Load(); last != nil {
+		return max(last.n, g.n.Load())
+	}
+	return g.n.Load()
+}
+
 // Poll reads the generation. A node on SQLite does it every [PollGeneration].
 func (g *Generation) Poll(ctx context.Context) error {
 	n, err := g.read(ctx)

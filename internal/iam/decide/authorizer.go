@@ -3,6 +3,7 @@ package decide
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,18 +84,40 @@ func (a *Authorizer) Authorize(ctx context.Context, c *iam.Caller, r *iam.Reques
 	request := *r
 	q.facts.r = &request
 	told := d
-	if d.Outcome == policy.ExplicitDeny && d.Layer == policy.ResourceLayer && c.Account != r.Resource.Account {
-		// What has a policy exists. To other accounts its refusal reads as if there were nothing.
-		without := q.policies
-		without.Resource = nil
-		told = policy.Decide(&q.request, &without)
+	if c.Account != r.Resource.Account && !q.invited() {
+		told = q.bare()
 	}
 	return iam.Decision{
-		Explicit: d.Outcome == policy.ExplicitDeny,
+		Explicit: told.Outcome == policy.ExplicitDeny,
 		Reason:   reason(told, c, r),
 		Trace:    func() *policy.Trace { return q.explain() },
 	}
 }
+
+// invited reports whether the resource's policy lets the caller in, whatever else stands against it: then it is no secret that
+// there is something.
+func (q *question) invited() bool {
+	return policy.Decide(&q.request, &policy.Policies{Resource: q.policies.Resource, Identity: anything}).Outcome == policy.Allowed
+}
+
+// bare is the decision if there were nothing: what has a policy exists, and so does what has tags, for which a caller's own
+// policies can ask.
+func (q *question) bare() policy.Decision {
+	r, again := *q.facts.r, *q
+	r.Resource.Tags, r.Resource.Policies = nil, nil
+	again.facts.r, again.facts.tags = &r, nil
+	again.request.Context, again.policies.Resource = &again.facts, nil
+	return policy.Decide(&again.request, &again.policies)
+}
+
+// anything allows everything; it is a constant.
+var anything = func() []policy.Named {
+	p, err := policy.Parse([]byte(`{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`), policy.Identity)
+	if err != nil {
+		panic(err)
+	}
+	return []policy.Named{{Name: "anything", Policy: p}}
+}()
 
 // errNobody means that there is no such principal.
 var errNobody = errors.New("there is no such principal, or not any more")
@@ -138,8 +161,9 @@ func (a *Authorizer) ask(ctx context.Context, q *question, c *iam.Caller, r *iam
 		return policy.Decision{Outcome: policy.Allowed}, nil
 	}
 	d := policy.Decide(&q.request, &q.policies)
-	if d.Outcome == policy.Allowed && !q.facts.fleeting {
-		a.memo.add(&key)
+	// Beside the registry nobody brings along the same policies twice: what was found with them would never be found again.
+	if d.Outcome == policy.Allowed && !q.facts.fleeting && (key.count == 0 || strings.HasPrefix(r.Action, "ecr:")) {
+		a.memo.add(&key, a.generation.Newest())
 	}
 	return d, nil
 }

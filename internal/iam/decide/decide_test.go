@@ -361,3 +361,44 @@ func TestCrossAccount(t *testing.T) {
 		t.Errorf("%q", d.Reason)
 	}
 }
+
+// TestCrossAccountTags: by policies of one's own one can ask for the tags of what is another account's. Whoever that account does
+// not let in is answered as if there were nothing, tagged or not.
+func TestCrossAccountTags(t *testing.T) {
+	n := start(t, metatest.Open(t, metatest.SQLite(t)), decide.Options{})
+	mallory := n.user("mallory", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},
+		{"Sid":"Tell","Effect":"Deny","Action":"*","Resource":"*","Condition":{"Null":{"aws:ResourceTag/team":"false"}}}]}`)
+	r := on("ecr:PutImage", "arn:aws:ecr:eu-west-1:"+other+":repository/app")
+	nothing := n.ask(mallory, r)
+	for _, tags := range []map[string]string{{"other": "x"}, {"team": "a"}} {
+		for _, p := range []string{"", `{"Effect":"Deny","Principal":"*","Action":"ecr:*"}`, `{"Effect":"Allow","Principal":{"AWS":"` + other + `"},"Action":"ecr:*"}`} {
+			r.Resource.Tags, r.Resource.Policies = tags, nil
+			if p != "" {
+				r.Resource.Policies = []policy.Named{parse(t, policy.Resource, "repository policy", `{"Version":"2012-10-17","Statement":[`+p+`]}`)}
+			}
+			if d := n.ask(mallory, r); d.Allowed || d.Reason != nothing.Reason || d.Explicit != nothing.Explicit {
+				t.Errorf("%v, %s: %q, and without: %q", tags, p, d.Reason, nothing.Reason)
+			}
+		}
+	}
+	// Who is let in may know why not now.
+	r.Resource.Tags = map[string]string{"team": "a"}
+	r.Resource.Policies = []policy.Named{parse(t, policy.Resource, "repository policy", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"`+account+`"},"Action":"ecr:*"}]}`)}
+	if d, want := n.ask(mallory, r), `with an explicit deny in an identity-based policy (statement "Tell" of inline policy own)`; d.Reason != want {
+		t.Errorf("%q, want %q", d.Reason, want)
+	}
+}
+
+// TestUserAgent: a header as long as it can be does not make conditions slow.
+func TestUserAgent(t *testing.T) {
+	n := start(t, metatest.Open(t, metatest.SQLite(t)), decide.Options{})
+	c := n.user("slow", allow("ecr:*", `{"StringLike":{"aws:UserAgent":"*`+strings.Repeat("a?", 900)+`b?"}}`))
+	c.UserAgent = strings.Repeat("a", 60_000)
+	begun := time.Now()
+	if n.ask(c, on("ecr:PutImage", app)).Allowed {
+		t.Error("allowed")
+	}
+	if took := time.Since(begun); took > time.Second/2 { // some milliseconds; a second and more with the whole header
+		t.Errorf("a decision took %v", took)
+	}
+}

@@ -28,6 +28,9 @@ type facts struct {
 	tags  []tagValue       // those that have been asked for
 }
 
+// maxUserAgent is how many bytes of the User-Agent header there are in aws:UserAgent.
+const maxUserAgent = 1 << 10
+
 // slot is where a key has its value. Values stay good as long as the question, so no two keys share one.
 type slot int
 
@@ -118,7 +121,8 @@ func (f *facts) global(key string) (values []string, ok, known bool) {
 	case "epochtime":
 		values, ok = f.one(epochTime, strconv.FormatInt(f.now.Unix(), 10))
 	case "useragent":
-		values, ok = f.one(userAgent, c.UserAgent)
+		// It is whatever the client likes, and to compare with a pattern can take as long as the two are, multiplied.
+		values, ok = f.one(userAgent, c.UserAgent[:min(len(c.UserAgent), maxUserAgent)])
 	case "userid":
 		values, ok = f.one(userID, c.ID)
 	case "username":

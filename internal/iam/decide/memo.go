@@ -14,7 +14,8 @@ import (
 // looked at (the time, what the request itself brings, tags of the resource) is not remembered. Refusals are not either:
 // they are rare, and want an explanation.
 //
-// A change to policies makes new sets and new lists of them, under other addresses, so nothing has to be dropped.
+// A change to policies makes new sets and new lists of them, under other addresses, so what was remembered before is never
+// wrong. It is dropped with the next answer all the same, because it keeps the old ones in memory.
 type memo struct {
 	shards [memoShards]memoShard
 }
@@ -22,7 +23,8 @@ type memo struct {
 type memoShard struct {
 	mu      sync.RWMutex
 	allowed map[memoKey]struct{} // guarded by mu
-	_       [32]byte             // the next shard's lock is on another cache line
+	newest  int64                // guarded by mu; the generation of what was added last
+	_       [24]byte             // the next shard's lock is on another cache line
 }
 
 const (
@@ -77,13 +79,14 @@ func (m *memo) has(k *memoKey) bool {
 	return ok
 }
 
-func (m *memo) add(k *memoKey) {
+func (m *memo) add(k *memoKey, generation int64) {
 	s := m.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.allowed == nil || len(s.allowed) >= maxMemo {
+	if s.allowed == nil || len(s.allowed) >= maxMemo || s.newest != generation {
 		s.allowed = make(map[memoKey]struct{})
 	}
+	s.newest = generation
 	s.allowed[*k] = struct{}{}
 }
 

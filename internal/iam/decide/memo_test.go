@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,6 +83,38 @@ func TestMemo(t *testing.T) {
 	n.must(n.dir.DeleteInlinePolicy(t.Context(), root(account), directory.UserNamed("u0"), "own"))
 	if old.Authorize(t.Context(), c, r).Allowed {
 		t.Error("still allowed")
+	}
+}
+
+// What is remembered keeps no policies in memory that nobody will ask by again.
+func TestMemoForgets(t *testing.T) {
+	n := start(t, metatest.Open(t, metatest.SQLite(t)), decide.Options{})
+	alice := n.user("alice", allow("*", ""))
+	var kept atomic.Int64
+	for range 50 {
+		p := parse(t, policy.Resource, "policy", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}]}`)
+		kept.Add(1)
+		runtime.AddCleanup(p.Policy, func(int) { kept.Add(-1) }, 0)
+		r := on("secretsmanager:GetSecretValue", "arn:aws:secretsmanager:eu-west-1:"+account+":secret:a-123456")
+		r.Resource.Policies = []policy.Named{p} // as read for this request
+		if !n.ask(alice, r).Allowed {
+			t.Fatal("refused")
+		}
+		guard := parse(t, policy.Resource, "policy", p.Policy.Document())
+		kept.Add(1)
+		runtime.AddCleanup(guard.Policy, func(int) { kept.Add(-1) }, 0)
+		r = on("ecr:PutImage", app)
+		r.Resource.Policies = []policy.Named{guard} // as read for this generation
+		if !n.ask(alice, r).Allowed {
+			t.Fatal("refused")
+		}
+		n.must(n.dir.SetTags(t.Context(), root(account), directory.UserNamed("alice"), []directory.Tag{{Key: "a", Value: "b"}}))
+	}
+	for deadline := time.Now().Add(10 * time.Second); kept.Load() > 10; runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d policies of 100 are still there", kept.Load())
+		}
+		runtime.Gosched()
 	}
 }
 

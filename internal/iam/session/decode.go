@@ -69,11 +69,12 @@ func (s *Service) Explain(ctx context.Context, c *iam.Caller, message string) (s
 		var trace struct {
 			Decision string `json:"decision"`
 		}
-		if len(r.Trace) > 0 && json.Unmarshal(r.Trace, &trace) == nil {
-			d.ExplicitDeny = trace.Decision == "ExplicitlyDenied"
-			if r.Resource == "*" || iam.ARNAccount(r.Resource) == c.Account {
-				d.Trace = r.Trace
-			}
+		// Of other accounts' resources the reason has said what there is to be told.
+		own := r.Resource == "*" || iam.ARNAccount(r.Resource) == c.Account
+		if own && len(r.Trace) > 0 && json.Unmarshal(r.Trace, &trace) == nil {
+			d.ExplicitDeny, d.Trace = trace.Decision == "ExplicitlyDenied", r.Trace
+		} else {
+			d.ExplicitDeny = strings.HasPrefix(r.Reason, "with an explicit deny")
 		}
 		text, err := json.Marshal(d)
 		return string(text), err

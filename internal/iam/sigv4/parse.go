@@ -37,7 +37,6 @@ type Scope struct {
 // globalRegion is where AWS's endpoints for all regions are.
 const globalRegion = "us-east-1"
 
-
 // Claim is a well-formed signature that is in time and in scope, and not yet verified.
 type Claim struct {
 	AccessKeyID   string
