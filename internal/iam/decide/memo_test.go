@@ -116,6 +116,7 @@ func TestMemoForgets(t *testing.T) {
 		}
 		runtime.Gosched()
 	}
+	runtime.KeepAlive(n)
 }
 
 func BenchmarkMemo(b *testing.B) { // with nothing remembered: each question is another
