@@ -40,7 +40,7 @@ var foreign = map[string][]string{
 	"go.opentelemetry.io/otel/sdk":               {"observe/trace"},
 	"go.opentelemetry.io/otel/exporters":         {"observe/trace"},
 	"github.com/aws/aws-sdk-go-v2/service/ecr":   {"awsapi/ecr", "cmd/sekisho"},
-	"github.com/aws/aws-sdk-go-v2/service/iam":   {"awsapi/iam", "cmd/sekisho"},
+	"github.com/aws/aws-sdk-go-v2/service/iam":   {"awsapi/iam"},
 	"github.com/aws/aws-sdk-go-v2/service/sts":   {"awsapi/sts"},
 	"github.com/go-jose/go-jose/v4":              {"iam/oidc", "iam/oidc/oidctest"},
 	"github.com/pires/go-proxyproto":             {"httpx"},

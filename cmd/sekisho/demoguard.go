@@ -11,13 +11,14 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/sekisho/sekisho/internal/audit"
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/directory"
 )
 
 const (
@@ -63,8 +64,9 @@ func (p *policyDocument) text() (string, error) {
 }
 
 func (d *demonstration) addUser(ctx context.Context) (string, error) {
-	users := iam.New(iam.Options{BaseEndpoint: aws.String("http://" + d.host), Region: d.in.Config.Region, Credentials: d.root})
-	if _, err := users.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String(demoUser)}); err != nil {
+	root := (&iam.Principal{Account: d.in.Account, ARN: iam.RootARN(d.in.Account), Type: iam.Root, ID: d.in.Account}).Caller()
+	user, err := d.in.Directory.CreateUser(ctx, root, directory.NewUser{Name: demoUser})
+	if err != nil {
 		return "", err
 	}
 	push := pushPolicy("arn:aws:ecr:" + d.in.Config.Region + ":" + d.in.Account + ":repository/" + demoRepository)
@@ -72,17 +74,15 @@ func (d *demonstration) addUser(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := users.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
-		UserName: aws.String(demoUser), PolicyName: aws.String("push"), PolicyDocument: &text,
-	}); err != nil {
+	if err := d.in.Directory.PutInlinePolicy(ctx, root, directory.UserNamed(demoUser), "push", text); err != nil {
 		return "", err
 	}
-	key, err := users.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String(demoUser)})
+	key, err := d.in.Directory.CreateAccessKey(ctx, root, demoUser)
 	if err != nil {
 		return "", err
 	}
-	d.ci = authn.Basic{Username: aws.ToString(key.AccessKey.AccessKeyId), Password: aws.ToString(key.AccessKey.SecretAccessKey)}
-	return fmt.Sprintf("arn:aws:iam::%s:user/%s, %d actions on one repository, access key %s", d.in.Account, demoUser, len(push.Statement[1].Action), d.ci.Username), nil
+	d.ci = authn.Basic{Username: key.ID, Password: key.Secret.Reveal()}
+	return fmt.Sprintf("%s, %d actions on one repository, access key %s", user.ARN, len(push.Statement[1].Action), d.ci.Username), nil
 }
 
 func (d *demonstration) guard(ctx context.Context) (string, error) {

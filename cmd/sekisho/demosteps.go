@@ -40,7 +40,6 @@ type demonstration struct {
 
 	endpoint string // host:port of the private endpoint
 
-	root  aws.CredentialsProvider
 	ecr   *ecr.Client
 	login authn.Basic // user name and password for /v2/
 	image *demoImage
@@ -82,10 +81,10 @@ func (d *demonstration) createRepository(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d.root = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+	key := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.SecretAccessKey}, nil
 	})
-	d.ecr = ecr.New(ecr.Options{BaseEndpoint: aws.String("http://" + d.host), Region: d.in.Config.Region, Credentials: d.root})
+	d.ecr = ecr.New(ecr.Options{BaseEndpoint: aws.String("http://" + d.host), Region: d.in.Config.Region, Credentials: key})
 	out, err := d.ecr.CreateRepository(ctx, &ecr.CreateRepositoryInput{RepositoryName: aws.String(demoRepository)})
 	if err != nil {
 		return "", err

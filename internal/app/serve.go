@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -96,6 +97,7 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
 	ready(addrs)
+	debug.FreeOSMemory() // what the start needed is not needed again
 	select {
 	case err := <-served:
 		return err

@@ -30,7 +30,10 @@ var knownUpstreams = []knownUpstream{
 	{"chainguard", regexp.MustCompile(`^cgr\.dev$`), true},
 }
 
-var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
+var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
+
+// maxHost is how long a host name and port may be; counted in the pattern, it would make a large program of it.
+const maxHost = 253 + len(":65535")
 
 // resolve checks an upstream and finds out which of the known ones it is, if any. Beyond ECR's, it takes any registry's
 // host, and URLs.
@@ -62,15 +65,17 @@ func isAddress(s string) bool {
 		return false
 	}
 	if !strings.Contains(s, "://") {
-		return hostPattern.MatchString(s) && strings.ContainsAny(s, ".:")
+		return len(s) <= maxHost && hostPattern.MatchString(s) && strings.ContainsAny(s, ".:")
 	}
 	p, err := url.Parse(s)
-	return err == nil && (p.Scheme == "https" || p.Scheme == "http") && hostPattern.MatchString(p.Host) &&
+	return err == nil && (p.Scheme == "https" || p.Scheme == "http") && len(p.Host) <= maxHost && hostPattern.MatchString(p.Host) &&
 		p.User == nil && p.RawQuery == "" && p.Fragment == "" && !p.ForceQuery
 }
 
 // rolePattern is that of a role's ARN.
-var rolePattern = regexp.MustCompile(`^arn:aws(-[a-z]+)*:iam::([0-9]{12}):role/[\w+=,.@/-]{1,512}$`)
+var rolePattern = regexp.MustCompile(`^arn:aws(-[a-z]+)*:iam::([0-9]{12}):role/[\w+=,.@/-]+$`)
+
+const maxRoleARN = 640
 
 // checkAccess checks the role and the secret of an Access, as far as their ARNs go, and whether the caller may hand the role on.
 func (k *Control) checkAccess(ctx context.Context, c *iam.Caller, account string, a *Access) error {
@@ -87,7 +92,7 @@ func (k *Control) checkRole(ctx context.Context, c *iam.Caller, account, arn str
 	if arn == "" {
 		return nil
 	}
-	if m := rolePattern.FindStringSubmatch(arn); m == nil || m[2] != account {
+	if m := rolePattern.FindStringSubmatch(arn); m == nil || m[2] != account || len(arn) > maxRoleARN {
 		return errParameter("customRoleArn", "The role must be the ARN of a role in the account of the registry, %s", account)
 	}
 	r := iam.On(c, "iam:PassRole", arn)

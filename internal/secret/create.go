@@ -36,7 +36,7 @@ const (
 // token and value, changes nothing. Errors: *iam.DeniedError, and an [*Error] of kind Exists, InvalidRequest (one of that
 // name is scheduled for deletion), InvalidName or InvalidParameter.
 func (s *Store) Create(ctx context.Context, c *iam.Caller, d Draft) (*Secret, string, error) {
-	if !nameForm.MatchString(d.Name) {
+	if !validName(d.Name) {
 		return nil, "", errName
 	}
 	if err := checkDraft(&d); err != nil {

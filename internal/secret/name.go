@@ -14,9 +14,12 @@ const (
 )
 
 var (
-	nameForm    = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]{1,512}$`)
+	nameForm    = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]+$`)
 	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 )
+
+// validName reports whether a secret can have a name. Its length is not in the pattern, which that would make a large program.
+func validName(name string) bool { return len(name) <= maxName && nameForm.MatchString(name) }
 
 var errName = &Error{InvalidName, "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!"}
 
@@ -49,7 +52,7 @@ func (s *Store) parseReference(account, id string) (reference, error) {
 		}
 		return r, nil
 	}
-	if !nameForm.MatchString(id) {
+	if !validName(id) {
 		return r, errName
 	}
 	return r, nil
