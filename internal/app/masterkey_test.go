@@ -196,6 +196,36 @@ func TestRotateMasterKeyKilled(t *testing.T) {
 	}
 }
 
+// TestBackupOpens backs an instance up while its key is being replaced, and looks whether the backup opens what is in it.
+func TestBackupOpens(t *testing.T) {
+	metatest.EachDSN(t, func(t *testing.T, dsn string) {
+		older, newer := strings.Repeat("0a", 32), strings.Repeat("0b", 32)
+		env := []string{"SEKISHO_DATA=" + filepath.Join(t.TempDir(), "data"), "SEKISHO_DATABASE_URL=" + dsn}
+		want := fillSecrets(t, 3, append(env, "SEKISHO_MASTER_KEY="+older)...)
+		in, err := openKeyed(t.Context(), app.Shared, append(env, "SEKISHO_MASTER_KEY="+newer+","+older)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		backup := filepath.Join(t.TempDir(), "backup")
+		_, err = in.Backup(t.Context(), backup, nil)
+		if err := errors.Join(err, in.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if state := kept(t, want, "SEKISHO_DATA="+backup); len(state.Masters) != 2 {
+			t.Errorf("%+v", state)
+		}
+		copied, err := openKeyed(t.Context(), app.Exclusive, "SEKISHO_DATA="+backup)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = copied.RotateMasterKey(t.Context())
+		if err := errors.Join(err, copied.Close()); err != nil {
+			t.Fatal(err)
+		}
+		kept(t, want, "SEKISHO_DATA="+backup)
+	})
+}
+
 // issueToken returns a credential with an authorization token of the root access key.
 func issueToken(t *testing.T, env ...string) string {
 	t.Helper()
