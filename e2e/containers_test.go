@@ -67,6 +67,47 @@ func cmdEngine(ts *testscript.TestScript, neg bool, args []string) {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
 	})
+	answers(ts, socket, "engine.log")
+	ts.Setenv("DOCKER_HOST", "unix://"+socket)
+}
+
+// cmdContainerd starts what the ctr command talks to and sets CONTAINERD_ADDRESS: containerd. It keeps images and pushes them, as
+// BuildKit does with the same code, and runs nothing. What one of its namespaces has another does not know.
+func cmdContainerd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: containerd")
+	}
+	run, home := ts.Getenv("XDG_RUNTIME_DIR"), ts.Getenv("HOME")
+	socket, conf := filepath.Join(run, "containerd"), filepath.Join(home, "containerd.toml")
+	ts.Check(os.WriteFile(conf, fmt.Appendf(nil, `version = 2
+root = %q
+state = %q
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
+[grpc]
+address = %q
+[ttrpc]
+address = %q
+[plugins."io.containerd.metadata.v1.bolt"]
+content_sharing_policy = "isolated"
+`, filepath.Join(home, "containerd"), filepath.Join(run, "containerd-state"), socket, socket+".ttrpc"), 0o600))
+	log, err := os.Create(ts.MkAbs("containerd.log"))
+	ts.Check(err)
+	defer log.Close()
+	cmd := exec.Command("containerd", "--config", conf)
+	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + ts.Getenv("TMPDIR")}
+	cmd.Stdout, cmd.Stderr = log, log
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+	})
+	answers(ts, socket, "containerd.log")
+	ts.Setenv("CONTAINERD_ADDRESS", socket)
+}
+
+// answers waits until something listens on a socket.
+func answers(ts *testscript.TestScript, socket, log string) {
 	limit := time.NewTimer(startLimit)
 	defer limit.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -78,9 +119,8 @@ func cmdEngine(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		select {
 		case <-limit.C:
-			ts.Fatalf("podman's service does not answer:\n%s", ts.ReadFile("engine.log"))
+			ts.Fatalf("nothing answers at %s:\n%s", socket, ts.ReadFile(log))
 		case <-tick.C:
 		}
 	}
-	ts.Setenv("DOCKER_HOST", "unix://"+socket)
 }

@@ -47,6 +47,7 @@ func TestDocs(t *testing.T) {
 // example is what one comment governs.
 type example struct {
 	alone bool
+	files bool // the page's policies
 	tools []string
 	sh    strings.Builder
 	yaml  []string
@@ -95,7 +96,7 @@ func readExamples(t *testing.T, file, text string) []*example {
 		case m != nil && m[1] == "by CI":
 			governed, e = true, nil
 		case m != nil:
-			governed, e = true, &example{alone: m[1] == "alone"}
+			governed, e = true, &example{alone: m[1] == "alone", files: filepath.Base(file) == policyPage}
 			if tools, ok := strings.CutPrefix(m[1], "with "); ok {
 				e.tools = strings.Split(tools, ", ")
 			} else if !e.alone {
@@ -146,6 +147,9 @@ func (e *example) script() string {
 	}
 	if !e.alone {
 		b.WriteString("serve\n")
+	}
+	if e.files {
+		b.WriteString("policies\n")
 	}
 	b.WriteString("layout image\n")
 	if slices.Contains(e.tools, "docker") {

@@ -52,6 +52,7 @@ func runScripts(t *testing.T, dir string) {
 			"user":       cmdUser,
 			"allow":      cmdAllow,
 			"missing":    cmdMissing,
+			"recorded":   cmdRecorded,
 			"policies":   cmdPolicies,
 			"containerd": cmdContainerd,
 			"issuer":     cmdIssuer,
