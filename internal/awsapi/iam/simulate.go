@@ -52,6 +52,7 @@ type question struct {
 	resources []string
 	// sources says of each policy, by its name, where it is from. Those that are not in it came with the question.
 	sources map[string]types.PolicySourceType
+	own     int // bytes of the principal's own policies
 	marker  *string
 	limit   *int32
 }
@@ -73,7 +74,7 @@ func (a *API) simulateCustomPolicy(ctx context.Context, c *awsapi.Call, in *sdk.
 	if err != nil {
 		return nil, err
 	}
-	results, more, next, err := q.answer()
+	results, more, next, err := q.answer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +89,7 @@ func (a *API) simulatePrincipalPolicy(ctx context.Context, c *awsapi.Call, in *s
 	q := &question{actions: in.ActionNames, resources: in.ResourceArns, marker: in.Marker, limit: in.MaxItems, sources: map[string]types.PolicySourceType{}}
 	q.request.Principal = subject.Principal
 	q.policies.Identity, q.policies.Boundaries = subject.Identity, subject.Boundaries
+	_, q.own = q.measure()
 	kind := types.PolicySourceType(subject.Kind)
 	for _, p := range append(subject.Identity, subject.Boundaries...) {
 		switch {
@@ -113,7 +115,7 @@ func (a *API) simulatePrincipalPolicy(ctx context.Context, c *awsapi.Call, in *s
 	if err != nil {
 		return nil, err
 	}
-	results, truncated, next, err := q.answer()
+	results, truncated, next, err := q.answer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -167,6 +169,9 @@ func (q *question) add(account string, g *given) error {
 		account = owner
 	}
 	q.request.ResourceAccount = account
+	if _, size := q.measure(); size-q.own > maxSimulated {
+		return invalidInput(fmt.Sprintf("The policies of the simulation have %d bytes together; at most %d are taken.", size-q.own, maxSimulated))
+	}
 	if q.request.Context, err = contextOf(g.context, g.known); err != nil {
 		return err
 	}
@@ -204,16 +209,26 @@ func contextOf(entries []types.ContextEntry, known policy.MapContext) (policy.Ma
 		case len(e.ContextKeyValues) > 1 && !strings.HasSuffix(string(e.ContextKeyType), "List"):
 			return nil, invalidInput("Invalid context entry: " + strconv.Quote(*e.ContextKeyName) + " has several values, and is no list.")
 		}
+		if slices.ContainsFunc(e.ContextKeyValues, func(v string) bool { return len(v) > maxKeyValue }) {
+			return nil, invalidInput(fmt.Sprintf("Invalid context entry: a value of %.256q is longer than %d bytes.", *e.ContextKeyName, maxKeyValue))
+		}
 		seen[name] = true
 		keys[name] = e.ContextKeyValues
 	}
 	return keys, nil
 }
 
+// Limits of ours on what a simulation costs: AWS has none that it tells.
+const (
+	maxSimulated  = 256 << 10 // bytes of all documents that come with a question
+	maxKeyValue   = 2048      // bytes of a value of a condition key
+	maxStatements = 20_000    // looked at for a page, which is cut short at that
+)
+
 // answer evaluates a page of the question: each action on the first resource, on the second, and so on, actions in order.
 // There is a result for each pair, which says the same in its only ResourceSpecificResult: older clients read the one,
 // newer the other.
-func (q *question) answer() (results []types.EvaluationResult, more bool, next *string, err error) {
+func (q *question) answer(ctx context.Context) (results []types.EvaluationResult, more bool, next *string, err error) {
 	p, err := page(q.marker, q.limit)
 	if err != nil {
 		return nil, false, nil, err
@@ -224,15 +239,34 @@ func (q *question) answer() (results []types.EvaluationResult, more bool, next *
 			return nil, false, nil, errMarker
 		}
 	}
-	last := min(first+p.Limit, total)
+	statements, _ := q.measure()
+	last := min(first+p.Limit, first+max(1, maxStatements/max(1, statements)), total)
 	results = make([]types.EvaluationResult, 0, last-first)
 	for i := first; i < last; i++ {
+		if err := ctx.Err(); err != nil {
+			return nil, false, nil, err
+		}
 		results = append(results, q.evaluate(q.actions[i/len(q.resources)], q.resources[i%len(q.resources)]))
 	}
 	if last < total {
 		next = new(base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(last))))
 	}
 	return results, last < total, next, nil
+}
+
+// measure returns how many statements there are in all policies, and how long their documents are.
+func (q *question) measure() (statements, size int) {
+	lists := [][]policy.Named{q.policies.Identity, q.policies.Boundaries, q.policies.Resource}
+	for _, level := range q.policies.ServiceControl {
+		lists = append(lists, level.Policies)
+	}
+	for _, list := range lists {
+		for _, named := range list {
+			statements += named.Policy.Statements()
+			size += len(named.Policy.Document())
+		}
+	}
+	return statements, size
 }
 
 var decisions = map[policy.Outcome]types.PolicyEvaluationDecisionType{

@@ -6,8 +6,10 @@ import (
 )
 
 // Keys returns the condition keys that a policy asks for, in conditions and as variables, as they are written there. Each
-// is there once, whatever its case, and they are sorted.
-func (p *Policy) Keys() []string {
+// is there once, whatever its case, and they are sorted. The list is the policy's own and must not be changed.
+func (p *Policy) Keys() []string { return p.keys() }
+
+func (p *Policy) findKeys() []string {
 	root, err := readJSON(p.document)
 	if err != nil { // it was parsed before
 		return nil

@@ -1,10 +1,5 @@
 package policy
 
-import (
-	"strings"
-	"unicode/utf8"
-)
-
 // Match is a statement that applies to a request.
 type Match struct {
 	Policy     string // its name
@@ -30,33 +25,31 @@ func Matches(r *Request, policies []Named) []Match {
 				continue
 			}
 			m := Match{Policy: named.Name, Statement: st.label, Deny: st.deny}
-			m.Start, m.End = named.Policy.span(i)
+			where := named.Policy.spans()[i]
+			m.Start, m.End = where.start, where.end
 			matches = append(matches, m)
 		}
 	}
 	return matches
 }
 
-// span returns where the statement with an index starts and ends.
-func (p *Policy) span(index int) (start, end Position) {
+// span is where a statement starts and ends.
+type span struct{ start, end Position }
+
+// findSpans returns where the statements are. It takes one pass over the document.
+func (p *Policy) findSpans() []span {
+	spans := make([]span, len(p.statements))
 	root, err := readJSON(p.document)
 	if err != nil { // it was parsed before
-		return start, end
+		return spans
 	}
-	statements := root.statements()
-	if index >= len(statements) {
-		return start, end
+	at := places{text: p.document}
+	for i, st := range root.statements() {
+		r := &reader{text: p.document, pos: st.offset}
+		if _, err := r.value(); err != nil || i >= len(spans) {
+			break
+		}
+		spans[i] = span{at.find(st.offset), at.find(r.pos)}
 	}
-	from := statements[index].offset
-	r := &reader{text: p.document, pos: from}
-	if _, err := r.value(); err != nil {
-		return start, end
-	}
-	return position(p.document, from), position(p.document, r.pos)
-}
-
-func position(text string, offset int) Position {
-	before := text[:offset]
-	line := strings.LastIndexByte(before, '\n') + 1
-	return Position{strings.Count(before, "\n") + 1, utf8.RuneCountInString(before[line:]) + 1}
+	return spans
 }

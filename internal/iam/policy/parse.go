@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // maxDocument bounds what is parsed, in bytes. The limits of AWS are smaller
@@ -38,6 +39,7 @@ func parse(doc []byte, k Kind, lenient bool) (*Policy, error) {
 	if err := ps.document(root); err != nil {
 		return nil, err
 	}
+	ps.p.spans, ps.p.keys = sync.OnceValue(ps.p.findSpans), sync.OnceValue(ps.p.findKeys)
 	return ps.p, nil
 }
 

@@ -35,6 +35,9 @@ type Policy struct {
 	statements []statement
 	deny       []int // indexes of the statements with that effect
 	allow      []int
+
+	spans func() []span   // of the statements; found when they are first asked for
+	keys  func() []string // likewise
 }
 
 // Document returns the document as it was given to [Parse].
@@ -42,6 +45,9 @@ func (p *Policy) Document() string { return p.document }
 
 // String returns the document as it was given to [Parse].
 func (p *Policy) String() string { return p.document }
+
+// Statements returns how many there are.
+func (p *Policy) Statements() int { return len(p.statements) }
 
 // Kind returns what the policy was parsed as.
 func (p *Policy) Kind() Kind { return p.kind }
