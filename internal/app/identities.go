@@ -74,6 +74,14 @@ func renamePrincipal(ctx context.Context, tx *meta.Tx, from, to string) error {
 	return nil
 }
 
+// unknownPrincipal is directory.UnknownPrincipal where the transaction has not begun a new generation.
+func (in *Instance) unknownPrincipal(ctx context.Context, tx *meta.Tx, document string) (string, error) {
+	if err := in.IAM.Generation().Bump(ctx, tx); err != nil {
+		return "", err
+	}
+	return directory.UnknownPrincipal(ctx, tx, document)
+}
+
 // maxIssuerFile bounds what is read of the files that the configuration of issuers names.
 const maxIssuerFile = 1 << 20
 

@@ -141,6 +141,8 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		Settings:       registry.Settings{CreateOnPush: c.CreateOnPush},
 		OnChange:       in.changed,
 		Generation:     in.IAM.Generation(),
+
+		UnknownPrincipal: directory.UnknownPrincipal,
 	})
 	if err != nil {
 		return nil, err
@@ -148,6 +150,7 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 	in.Judge.Guard = in.Local.Guard
 	in.Secrets = secret.New(in.DB, in.Seal, &in.Judge.Judge, secret.Options{
 		Region: c.Region, Now: in.now, Logger: log, Outward: in.outward(), OnChange: in.secretChanged,
+		UnknownPrincipal: in.unknownPrincipal,
 	})
 	if err := in.openIdentities(); err != nil {
 		return nil, err

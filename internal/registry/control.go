@@ -50,6 +50,11 @@ func (k *Control) putDocument(ctx context.Context, c *iam.Caller, action, accoun
 // putDocumentNoted is putDocument with something else in the record than the document.
 func (k *Control) putDocumentNoted(ctx context.Context, c *iam.Caller, action, account, kind, text, detail string) error {
 	return k.change(ctx, c, action, account, detail, func(tx *meta.Tx) error {
+		if kind == documentPolicy {
+			if err := k.l.checkPrincipals(ctx, tx, text); err != nil {
+				return err
+			}
+		}
 		_, err := tx.Exec(ctx, `INSERT INTO registry_documents (account, kind, document, updated_at) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (account, kind) DO UPDATE SET document = excluded.document, updated_at = excluded.updated_at`,
 			account, kind, text, k.l.now().UnixMicro())
@@ -73,10 +78,10 @@ func (k *Control) deleteDocument(ctx context.Context, c *iam.Caller, action, acc
 // change runs fn in a transaction, with the record of the change and the end of what nodes remember of before.
 func (k *Control) change(ctx context.Context, c *iam.Caller, action, account, detail string, fn func(*meta.Tx) error) error {
 	return k.l.update(ctx, action, func(tx *meta.Tx) error {
-		if err := fn(tx); err != nil {
+		if err := k.l.decides(ctx, tx); err != nil {
 			return err
 		}
-		if err := k.l.decides(ctx, tx); err != nil {
+		if err := fn(tx); err != nil {
 			return err
 		}
 		return k.l.changed(ctx, tx, c, action, Repo{Account: account}, detail)

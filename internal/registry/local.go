@@ -52,6 +52,8 @@ type Options struct {
 	// Generation counts the changes to who may do what, those to repositories' policies and tags among them. Without one they
 	// are read for every decision.
 	Generation *iam.Generation
+	// UnknownPrincipal returns a principal that a policy names and that is not there, or "". Nil: all are.
+	UnknownPrincipal func(ctx context.Context, tx *meta.Tx, document string) (string, error)
 	// OnChange runs in the transaction of every change, for what must be true with it: the audit record, jobs.
 	OnChange func(ctx context.Context, tx *meta.Tx, ch Change) error
 }

@@ -167,6 +167,9 @@ func (l *Local) SetRepositoryPolicy(ctx context.Context, c *iam.Caller, repo Rep
 		if err != nil {
 			return err
 		}
+		if err := l.checkPrincipals(ctx, tx, document); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, `INSERT INTO repository_policies (repository_id, document) VALUES ($1, $2)
 			ON CONFLICT (repository_id) DO UPDATE SET document = excluded.document`, r.id, document); err != nil {
 			return err
@@ -174,6 +177,19 @@ func (l *Local) SetRepositoryPolicy(ctx context.Context, c *iam.Caller, repo Rep
 		return l.changed(ctx, tx, c, "ecr:SetRepositoryPolicy", repo, document)
 	})
 	l.forgetRepository(repo)
+	return err
+}
+
+// checkPrincipals refuses a policy that names somebody who is not there: whoever came later under that name would have what was
+// meant for another. It is for the transaction that stores the policy, after decides.
+func (l *Local) checkPrincipals(ctx context.Context, tx *meta.Tx, document string) error {
+	if l.o.UnknownPrincipal == nil {
+		return nil
+	}
+	who, err := l.o.UnknownPrincipal(ctx, tx, document)
+	if err == nil && who != "" {
+		err = policyInvalid("there is no principal " + who)
+	}
 	return err
 }
 

@@ -62,6 +62,15 @@ func (s *Store) DeletePolicy(ctx context.Context, c *iam.Caller, id string) (*Se
 
 func (s *Store) setPolicy(ctx context.Context, c *iam.Caller, x *Secret, action, document string) error {
 	return s.update(ctx, x, false, func(tx *meta.Tx, now *Secret) error {
+		if document != "" && s.o.UnknownPrincipal != nil {
+			who, err := s.o.UnknownPrincipal(ctx, tx, document)
+			if err == nil && who != "" {
+				err = errorf(MalformedPolicy, "This resource policy contains an invalid principal: there is no %s.", who)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		if _, err := tx.Exec(ctx, `UPDATE secrets SET policy = $1 WHERE id = $2`, document, now.id); err != nil {
 			return err
 		}

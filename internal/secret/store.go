@@ -23,6 +23,9 @@ type Options struct {
 	Logger *slog.Logger     // default: discard
 	// Outward says where values may refer to.
 	Outward Outward
+	// UnknownPrincipal returns a principal that a policy names and that is not there, or "", in the transaction that stores the
+	// policy. Nil: all are.
+	UnknownPrincipal func(ctx context.Context, tx *meta.Tx, document string) (string, error)
 	// OnChange is called in the transaction of each change, to record it. Nil: nothing is recorded.
 	OnChange func(ctx context.Context, tx *meta.Tx, ch Change) error
 }

@@ -147,6 +147,15 @@ func ReplacePrincipal(document, from, to string) (string, bool) {
 // [MalformedPolicyDocument]. Accounts may be of other instances. It is for the transaction that stores the document, after
 // [iam.Generation.Bump].
 func CheckPrincipals(ctx context.Context, tx *meta.Tx, document string) error {
+	who, err := UnknownPrincipal(ctx, tx, document)
+	if err == nil && who != "" {
+		err = errf(MalformedPolicyDocument, "Invalid principal in policy: \"AWS\":%q", who)
+	}
+	return err
+}
+
+// UnknownPrincipal is CheckPrincipals for documents of others: it returns the first principal that is not there, or "".
+func UnknownPrincipal(ctx context.Context, tx *meta.Tx, document string) (string, error) {
 	for p := range principals(document) {
 		if p.kind != "AWS" {
 			continue
@@ -159,17 +168,17 @@ func CheckPrincipals(ctx context.Context, tx *meta.Tx, document string) error {
 		case iamARN && (kind == string(KindUser) || kind == string(KindRole)):
 			r, err := byName(ctx, tx, account, Kind(kind), name[strings.LastIndexByte(name, '/')+1:])
 			if err != nil {
-				return err
+				return "", err
 			}
 			there = r != nil && r.arn() == p.text
 		case !strings.Contains(p.text, ":"):
 			there = p.text == "*" || len(p.text) == 12
 		}
 		if !there {
-			return errf(MalformedPolicyDocument, "Invalid principal in policy: %q:%q", p.kind, p.text)
+			return p.text, nil
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // renamed puts another principal in place of one in all trust policies, and lets others do the same.
