@@ -15,7 +15,7 @@ import (
 // own. What stands in one line does not know of each other.
 var layers = [][]string{
 	{"oci", "durable", "config", "httpx", "observe/logs", "iam/sigv4", "iam/policy", "iam/oidc"},
-	{"observe/metrics", "observe/trace", "meta", "blob", "credfile", "ca"},
+	{"observe/metrics", "observe/trace", "meta", "blob", "credfile", "ca", "iam/lint"},
 	{"blob/file", "blob/s3", "blob/mem", "seal", "audit", "job"},
 	{"iam", "transfer"},
 	{"iam/directory", "registry", "secret"},
