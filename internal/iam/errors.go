@@ -33,8 +33,8 @@ var (
 	// ErrPrincipalGone means that who temporary credentials are for was deleted meanwhile.
 	ErrPrincipalGone = errors.New("the principal is gone")
 
-	// ErrTooManySessions means that an account has as many temporary credentials as it can have.
-	ErrTooManySessions = errors.New("the account has too many sessions that have not expired")
+	// ErrTooManySessions means that an account, or an access key, has as many temporary credentials as it can have.
+	ErrTooManySessions = errors.New("the account or the access key has too many sessions that have not expired")
 
 	// ErrThrottled means that too many wrong credentials came from the same
 	// address; the credential was not looked at.

@@ -19,6 +19,9 @@ const (
 
 	// maxSessions is how many temporary credentials an account can have that have not expired.
 	maxSessions = 100_000
+	// maxOfKey is how many of them can end with the same access key. Who has a key needs no permission for them, and must not
+	// leave the account without any for others.
+	maxOfKey = 1000
 	// sweepSessions is how many expired ones each new one removes, so that there are never many more than are good.
 	sweepSessions = 16
 )
@@ -95,6 +98,11 @@ func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error)
 		if err := makeRoom(ctx, tx, p.Account, maxSessions, now); err != nil {
 			return err
 		}
+		if g.Parent != "" {
+			if err := hasRoom(ctx, tx, "parent", g.Parent, maxOfKey, now); err != nil {
+				return err
+			}
+		}
 		sealed, err := s.seal.Seal(ctx, tx, seal.SessionSecrets(), []byte(c.Secret.Reveal()), c.AccessKeyID)
 		if err != nil {
 			return err
@@ -134,8 +142,14 @@ func makeRoom(ctx context.Context, tx *meta.Tx, account string, most int, now ti
 	if err != nil {
 		return err
 	}
+	return hasRoom(ctx, tx, "account", account, most, now)
+}
+
+// hasRoom fails if most of the sessions that have not expired have a value in a column.
+func hasRoom(ctx context.Context, tx *meta.Tx, column, value string, most int, now time.Time) error {
 	var one int
-	err = tx.QueryRow(ctx, `SELECT 1 FROM sessions WHERE account = $1 LIMIT 1 OFFSET $2`, account, most-1).Scan(&one)
+	err := tx.QueryRow(ctx, `SELECT 1 FROM sessions WHERE `+column+` = $1 AND expires_at > $2 LIMIT 1 OFFSET $3`,
+		value, now.UnixMicro(), most-1).Scan(&one)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil

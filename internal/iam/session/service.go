@@ -61,8 +61,7 @@ func New(keys *iam.Service, judge *iam.Judge, d Directory, tokens *oidc.Verifier
 	return &Service{keys: keys, judge: judge, directory: d, tokens: tokens, o: o}
 }
 
-// always notes a call that everybody who signs may make, whatever policies say: as AWS has it of GetCallerIdentity and
-// GetSessionToken.
+// always notes a call that everybody who signs may make, whatever policies say: as AWS has it of GetCallerIdentity.
 func (s *Service) always(c *iam.Caller, action string) {
 	s.judge.Note(c, iam.On(c, action, "*"), iam.Decision{Allowed: true})
 }
@@ -94,7 +93,7 @@ func (s *Service) issue(ctx context.Context, c *iam.Caller, action, resource, de
 	made, err := s.keys.NewSession(ctx, g)
 	switch {
 	case errors.Is(err, iam.ErrTooManySessions):
-		return nil, errf(TooManySessions, "The account has too many sessions that have not expired; wait for some to end, or ask for shorter ones.")
+		return nil, errf(TooManySessions, "The account, or the access key, has too many sessions that have not expired; wait for some to end, or ask for shorter ones.")
 	case errors.Is(err, iam.ErrPrincipalGone): // deleted since it was decided on
 		return nil, iam.Decision{Reason: "because it is gone"}.Denied(c, iam.On(c, action, resource))
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -157,5 +158,31 @@ func TestDeleteUser(t *testing.T) {
 	}
 	if _, _, err := w.keys.SigningKey(t.Context(), made.AccessKeyID, made.SessionToken.Reveal(), client); !errors.Is(err, iam.ErrSessionToken) {
 		t.Error(err)
+	}
+}
+
+// GetSessionToken needs no permission; but who is denied it, has none, and one key does not take all the room that there is.
+func TestUserSessionLimits(t *testing.T) {
+	w := newSQLite(t)
+	user := w.user(t, w.root, "alice", "")
+	denied := w.user(t, w.root, "bob", `{"Version":"2012-10-17","Statement":[{"Sid":"Quarantine","Effect":"Deny","Action":"*","Resource":"*"}]}`)
+	_, err := w.sessions.UserSession(t.Context(), denied, 0)
+	if e, ok := errors.AsType[*iam.DeniedError](err); !ok || !strings.Contains(e.Reason, "Quarantine") {
+		t.Errorf("denied: %v", err)
+	}
+	through := *user
+	through.Endpoint = "vpce-00000000" // allows nothing
+	if _, err := w.sessions.UserSession(t.Context(), &through, 0); !strings.Contains(fmt.Sprint(err), "no VPC endpoint policy allows the sts:GetSessionToken action") {
+		t.Errorf("through an endpoint: %v", err)
+	}
+	for i := range 1000 {
+		if _, err := w.sessions.UserSession(t.Context(), user, 15*time.Minute); err != nil {
+			t.Fatalf("session %d: %v", i, err)
+		}
+	}
+	_, err = w.sessions.UserSession(t.Context(), user, 0)
+	refused(t, err, session.TooManySessions, "too many sessions")
+	if _, err := w.sessions.UserSession(t.Context(), w.root, 0); err != nil {
+		t.Errorf("somebody else: %v", err)
 	}
 }
