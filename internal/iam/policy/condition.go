@@ -126,14 +126,14 @@ func (c *condition) match(e *evaluator, deny bool) bool {
 		return false
 	case c.quantifier == forAllValues:
 		for _, v := range values {
-			if !c.matchValue(e, v) {
+			if !c.matchValue(e, v, deny) {
 				return false
 			}
 		}
 		return true
 	default:
 		for _, v := range values {
-			if c.matchValue(e, v) {
+			if c.matchValue(e, v, deny) {
 				return true
 			}
 		}
@@ -143,11 +143,14 @@ func (c *condition) match(e *evaluator, deny bool) bool {
 
 // matchValue reports whether one value of the request satisfies the operator:
 // one of the policy's values equals it or, for negated operators, none does. A
-// value that can't be read, or whose variable is not known, satisfies nothing.
-func (c *condition) matchValue(e *evaluator, v string) bool {
+// value of the policy that can't be read, or whose variable is not known, satisfies
+// nothing. A value of the request that can't be read is equal to nothing, so it
+// satisfies the negated operators of a Deny, which clients could else send nonsense
+// to pass by, and those of an Allow not.
+func (c *condition) matchValue(e *evaluator, v string, deny bool) bool {
 	g, ok := c.parse(v)
 	if !ok {
-		return false
+		return c.negate && deny
 	}
 	for i := range c.values {
 		o := &c.values[i]
