@@ -23,7 +23,7 @@ func (c *checker) actions(st *statement) {
 		switch {
 		case !isService(service):
 			c.strange(st, t, service, name)
-		case !slices.ContainsFunc(catalogue, func(a *action) bool { return glob(t.Text, a.name, true) }):
+		case len(c.expand(t.Text)) == 0:
 			c.unknown(st, t, service, name)
 		default:
 			c.misplaced(st, t, service)
@@ -38,7 +38,10 @@ func (c *checker) unknown(st *statement, t policy.Text, service, name string) {
 		return
 	}
 	fix := "Look the name up: actions are called as the operations of the API are."
-	if other := closest(name, actionNames(service)); other != "" {
+	c.suggestions--
+	if c.suggestions < 0 {
+		fix = ""
+	} else if other := closest(name, actionNames(service)); other != "" {
 		fix = fmt.Sprintf("Did you mean %s:%s?", service, other)
 	} else if i := slices.IndexFunc(catalogue, func(a *action) bool { return strings.EqualFold(a.name[len(a.service)+1:], name) }); i >= 0 {
 		fix = fmt.Sprintf("Did you mean %s?", catalogue[i].name)
@@ -50,7 +53,8 @@ func (c *checker) unknown(st *statement, t policy.Text, service, name string) {
 func (c *checker) strange(st *statement, t policy.Text, service, name string) {
 	for _, s := range services {
 		// erc:PutImage
-		if distance(service, s) <= 1+len(s)/8 && slices.ContainsFunc(catalogue, func(a *action) bool { return a.service == s && glob(s+":"+name, a.name, true) }) {
+		if c.suggestions > 0 && distance(service, s) <= 1+len(s)/8 && len(c.expand(s+":"+name)) > 0 {
+			c.suggestions--
 			c.on(st, Error, "unknown-service", t.Position, fmt.Sprintf("Did you mean %s:%s?", s, name), "there is no service %q", service)
 			return
 		}
@@ -61,9 +65,6 @@ func (c *checker) strange(st *statement, t policy.Text, service, name string) {
 	case c.kind == Secret || c.kind == Registry:
 		c.on(st, Warning, "wrong-service", t.Position, "Leave it out.", "a %s policy never decides on %q", c.kind, t.Text)
 	case !c.services[service]:
-		if c.services == nil {
-			c.services = map[string]bool{}
-		}
 		c.services[service] = true
 		c.on(st, Note, "unknown-service", t.Position, "", "this server has no service %q: what is said of its actions matters elsewhere only", service)
 	}

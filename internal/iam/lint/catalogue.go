@@ -5,6 +5,7 @@ import "strings"
 // action is one that policies can name.
 type action struct {
 	name    string // "ecr:PutImage"
+	lower   string // the same in lower case
 	service string
 	// forms are patterns of what it is asked about: of an action that has no resource, literalStar.
 	forms []string
@@ -57,6 +58,8 @@ ecr repository: BatchCheckLayerAvailability BatchDeleteImage BatchGetImage Batch
 	GetLifecyclePolicyPreview GetRepositoryPolicy InitiateLayerUpload ListImageReferrers ListImages ListTagsForResource
 	PutImage PutImageScanningConfiguration PutImageTagMutability PutLifecyclePolicy ReplicateImage SetRepositoryPolicy
 	StartImageScan StartLifecyclePolicyPreview TagResource UntagResource UpdateImageStorageClass UploadLayerPart
+ecr repository,registry: DescribeReplicationBackfillResults ListReplicationBackfills StartReplicationBackfill
+	StopReplicationBackfill
 iam -: CreateAccountAlias DeleteAccountAlias DeleteAccountPasswordPolicy DeleteCloudFrontPublicKey
 	DisableOrganizationsRootCredentialsManagement DisableOrganizationsRootSessions DisableOutboundWebIdentityFederation
 	EnableOrganizationsRootCredentialsManagement EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation
@@ -142,7 +145,7 @@ func readCatalogue(text string) []*action {
 			}
 		}
 		for name := range strings.FieldsSeq(line) {
-			all = append(all, &action{name: service + ":" + name, service: service, forms: forms, plain: forms[0] == literalStar})
+			all = append(all, &action{name: service + ":" + name, lower: lower(service + ":" + name), service: service, forms: forms, plain: forms[0] == literalStar})
 		}
 	}
 	return all

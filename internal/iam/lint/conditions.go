@@ -115,7 +115,8 @@ func (c *checker) key(st *statement, t *test) bool {
 	fix := ""
 	switch {
 	case !known:
-		if near := closestKey(name); near != "" {
+		c.suggestions--
+		if near := closestKey(name); c.suggestions >= 0 && near != "" {
 			fix = "Did you mean " + near + "?"
 			if strings.HasSuffix(near, "/") {
 				fix = "Did you mean " + near + " with the name of a tag behind it?"

@@ -10,7 +10,7 @@ const literalStar = "\x00"
 // matched by a star alone: so that the answer for a pattern as the text is whether all that it matches is matched.
 func glob(pattern, text string, fold bool) bool {
 	if fold {
-		pattern, text = strings.ToLower(pattern), strings.ToLower(text)
+		pattern, text = lower(pattern), lower(text)
 	}
 	p, t := 0, 0
 	star, from := -1, 0

@@ -175,31 +175,27 @@ func specOf(key string) *keySpec {
 // closestKey returns the name of the key that may have been meant, or "".
 func closestKey(key string) string {
 	prefix, name, _ := strings.Cut(key, ":")
-	var same, others []string
-	for _, s := range keySpecs {
-		if s.never != "" {
-			continue
-		}
-		own, _, _ := strings.Cut(s.name, ":")
-		_, bare, _ := strings.Cut(s.name, ":")
-		if strings.EqualFold(bare, name) || strings.EqualFold(strings.TrimSuffix(bare, "/"), name) {
-			return s.name // of another service, or without the name of a tag
-		}
-		if base, tag, ok := strings.Cut(name, "/"); ok && strings.HasSuffix(bare, "/") {
-			if d := distance(strings.ToLower(base+"/"), strings.ToLower(bare)); d <= 2 {
+	for _, own := range []bool{true, false} { // first among those of its service
+		var names []string
+		for _, s := range keySpecs {
+			service, bare, _ := strings.Cut(s.name, ":")
+			if s.never != "" || strings.EqualFold(service, prefix) != own {
+				continue
+			}
+			if strings.EqualFold(strings.TrimSuffix(bare, "/"), name) {
+				return s.name // of another service, or without the name of a tag
+			}
+			base, tag, ok := strings.Cut(name, "/")
+			if ok && strings.HasSuffix(bare, "/") && distance(strings.ToLower(base+"/"), strings.ToLower(bare)) <= 2 {
 				return s.name + tag
 			}
+			names = append(names, s.name)
 		}
-		if strings.EqualFold(own, prefix) {
-			same = append(same, s.name)
-		} else {
-			others = append(others, s.name)
+		if k := closest(key, names); k != "" {
+			return k
 		}
 	}
-	if k := closest(key, same); k != "" {
-		return k
-	}
-	return closest(key, others)
+	return ""
 }
 
 // issuerKey reports whether a key is a claim of an identity provider's tokens: "token.example.com:sub".

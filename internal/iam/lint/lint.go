@@ -79,7 +79,7 @@ func Check(doc []byte, k Kind) Report {
 	if k == "" {
 		k = guess(doc)
 	}
-	c := &checker{kind: k, budget: maxQuestions}
+	c := &checker{kind: k, budget: maxQuestions, suggestions: maxSuggestions, services: map[string]bool{}, expanded: map[string][]*action{}}
 	p, err := policy.Parse(doc, k.grammar())
 	if err != nil {
 		at := policy.Position{Line: 1, Column: 1}
@@ -123,11 +123,33 @@ type checker struct {
 	statements []*statement
 	findings   []Finding
 	// budget is how many more made-up requests are decided on: a document that is made to be slow gets fewer findings.
-	budget   int
-	services map[string]bool // unknown ones that were noted
+	budget int
+	// suggestions is how many more misspelt names are compared with all that there are.
+	suggestions int
+	services    map[string]bool // unknown ones that were noted
+	expanded    map[string][]*action
 }
 
-const maxQuestions = 500_000
+const (
+	maxQuestions   = 500_000
+	maxSuggestions = 100
+	maxFindings    = 500
+)
+
+// expand returns the actions of the catalogue that an entry of Action matches.
+func (c *checker) expand(entry string) []*action {
+	all, ok := c.expanded[entry]
+	if !ok {
+		pattern := lower(entry)
+		for _, a := range catalogue {
+			if glob(pattern, a.lower, false) {
+				all = append(all, a)
+			}
+		}
+		c.expanded[entry] = all
+	}
+	return all
+}
 
 // statement is a statement and what follows from it.
 type statement struct {
@@ -139,9 +161,14 @@ type statement struct {
 
 func newStatement(c *checker, clause *policy.Clause) *statement {
 	st := &statement{Clause: clause, other: clause.NotAction}
+	named := map[*action]bool{}
+	for _, t := range clause.Actions {
+		for _, a := range c.expand(t.Text) {
+			named[a] = true
+		}
+	}
 	for _, a := range catalogue {
-		named := slices.ContainsFunc(clause.Actions, func(t policy.Text) bool { return glob(t.Text, a.name, true) })
-		if named != clause.NotAction && c.about(a.service) {
+		if named[a] != clause.NotAction && c.about(a.service) {
 			st.local = append(st.local, a)
 		}
 	}
@@ -194,6 +221,10 @@ func (c *checker) report() Report {
 	r := Report{Kind: c.kind, Findings: []Finding{}}
 	seen := map[Finding]bool{}
 	for _, f := range c.findings {
+		if len(r.Findings) == maxFindings {
+			r.Findings = append(r.Findings, Finding{Severity: Warning, Code: "more", Line: f.Line, Column: f.Column, Message: "there are more findings from here on"})
+			break
+		}
 		if !seen[f] {
 			seen[f] = true
 			r.Findings = append(r.Findings, f)

@@ -88,7 +88,9 @@ func (c *checker) networks() {
 	var ways []closed
 	for _, st := range c.statements {
 		tests := testsOf(st)
-		c.privateAddresses(st, tests)
+		if !st.dead {
+			c.privateAddresses(st, tests)
+		}
 		if !st.Deny || st.dead {
 			continue
 		}

@@ -158,21 +158,30 @@ func (c *checker) fitting(st *statement, patterns []string) {
 	used := make([]bool, len(patterns))
 	var lost []policy.Text
 	foreign := false
+	fitting := map[string]bool{}
+	fit := func(form string) bool { // reports whether a pattern has room for it
+		if fits, ok := fitting[form]; ok {
+			return fits
+		}
+		fits := false
+		for i, pattern := range patterns {
+			if overlap(pattern, form) {
+				used[i], fits = true, true
+			}
+		}
+		fitting[form] = fits
+		return fits
+	}
 	for _, t := range st.Actions {
 		if !isService(serviceOf(t.Text)) {
 			foreign = true // nothing is known of it
 			continue
 		}
 		known, fits := false, false
-		for _, a := range catalogue {
-			if !glob(t.Text, a.name, true) {
-				continue
-			}
+		for _, a := range c.expand(t.Text) {
 			known = true
-			for i, pattern := range patterns {
-				if a.on(pattern) {
-					fits, used[i] = true, true
-				}
+			for _, form := range a.forms {
+				fits = fit(form) || fits
 			}
 		}
 		if known && !fits {
@@ -180,8 +189,7 @@ func (c *checker) fitting(st *statement, patterns []string) {
 		}
 	}
 	for _, t := range lost {
-		i := slices.IndexFunc(catalogue, func(a *action) bool { return glob(t.Text, a.name, true) })
-		a := catalogue[i]
+		a := c.expand(t.Text)[0]
 		problem, fix := "is never on "+st.Resources[0].Text, fmt.Sprintf("Its resources are such as %s.", strings.ReplaceAll(a.forms[0], literalStar, "*"))
 		if len(st.Resources) > 1 {
 			problem = "is on none of the statement's resources"
@@ -202,11 +210,6 @@ func (c *checker) fitting(st *statement, patterns []string) {
 			c.on(st, Warning, "resource-unused", t.Position, "Remove it, or add the actions that were meant.", "none of the statement's actions is ever on %q", t.Text)
 		}
 	}
-}
-
-// on reports whether an action may be on a resource that matches a pattern.
-func (a *action) on(pattern string) bool {
-	return slices.ContainsFunc(a.forms, func(form string) bool { return overlap(pattern, form) })
 }
 
 // literalVariables finds what looks like a policy variable and is none.
