@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -309,4 +310,38 @@ func TestMovedMeanwhile(t *testing.T) {
 		}
 		wants(t, in.PutInlinePolicy(ctx, root(), directory.UserNamed("alice"), "p", anyDoc), directory.NoSuchEntity, "alice cannot be found")
 	})
+}
+
+// With credentials of GetSessionToken nobody calls IAM: what was to end soon would not.
+func TestSessionsOfUsers(t *testing.T) {
+	in := open(t, metatest.Open(t, metatest.SQLite(t)))
+	u, err := in.CreateUser(t.Context(), root(), directory.NewUser{Name: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := in.CreateRole(t.Context(), root(), directory.NewRole{Name: "admin", Trust: trust})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := &iam.Session{Issued: t0, Expires: t0.Add(time.Hour)}
+	user := (&iam.Principal{Account: account, ARN: u.ARN, Type: iam.User, ID: u.ID, Name: u.Name, Session: begun}).Caller()
+	ofRoot := root()
+	ofRoot.Session = begun
+	for _, c := range []*iam.Caller{user, ofRoot} {
+		_, create := in.CreateAccessKey(t.Context(), c, "")
+		_, read := in.Role(t.Context(), c, "admin")
+		_, _, list := in.Users(t.Context(), c, "", directory.Page{})
+		for _, err := range []error{create, read, list, in.May(t.Context(), c, "iam:SimulateCustomPolicy", directory.Ref{})} {
+			if e, ok := errors.AsType[*iam.DeniedError](err); !ok || !strings.Contains(e.Reason, "GetSessionToken") {
+				t.Errorf("%s: %v", c.Who(), err)
+			}
+		}
+	}
+	session := (&iam.Principal{Account: account, ARN: "arn:aws:sts::" + account + ":assumed-role/admin/x", Type: iam.AssumedRole, ID: r.ID + ":x", Role: r.ARN, Session: begun}).Caller()
+	if _, err := in.CreateAccessKey(t.Context(), session, "alice"); err != nil {
+		t.Errorf("a role: %v", err)
+	}
+	if _, err := in.CreateRole(t.Context(), root(), directory.NewRole{Name: "linked", Path: "/aws-service-role/x/", Trust: trust}); err == nil {
+		t.Error("a role with the path of a service's own")
+	}
 }

@@ -107,7 +107,15 @@ func (s *Service) check(ctx context.Context, c *iam.Caller, res iam.Resource, n 
 	if n.res != nil {
 		res = *n.res
 	}
-	return s.judge.Check(ctx, c, &iam.Request{Action: n.action, Resource: res, Keys: n.keys})
+	r := &iam.Request{Action: n.action, Resource: res, Keys: n.keys}
+	// "You cannot call any IAM API operations unless MFA authentication information is included in the request"
+	// (GetSessionToken, AWS STS API Reference), and there is none here: who takes such credentials makes no lasting ones of them.
+	if c != nil && c.Session != nil && c.Type != iam.AssumedRole {
+		d := iam.Decision{Reason: "because the credentials are of GetSessionToken, with which IAM can't be called: call it with those of a user or a role"}
+		s.judge.Note(c, r, d)
+		return d.Denied(c, r)
+	}
+	return s.judge.Check(ctx, c, r)
 }
 
 // on checks an action that is on no one thing of the account: on all that a suffix such as "user/" names, or "*".

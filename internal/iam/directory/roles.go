@@ -36,6 +36,9 @@ func (s *Service) CreateRole(ctx context.Context, c *iam.Caller, n NewRole) (*Ro
 	if err == nil {
 		err = checkDescription(n.Description)
 	}
+	if err == nil && (strings.HasPrefix(r.path, "/aws-service-role/") || strings.HasPrefix(r.path, "/aws-reserved/")) {
+		err = errf(InvalidInput, "The path %s is for roles that AWS's services make for themselves, which policies treat in ways of their own.", r.path)
+	}
 	if err == nil {
 		err = checkMaxSession(n.MaxSession)
 	}
