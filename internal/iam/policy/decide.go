@@ -5,8 +5,11 @@ type evaluator struct {
 	r                *Request
 	scratch          [1]string
 	wildcardResource bool // r.Resource is a pattern
-	bounded          bool // the principal has a permissions boundary
-	trace            *Trace
+	// allowAll and denySome say how much of that pattern a statement must be about to apply; see question.go. Without them
+	// it is some for an Allow, and all for a Deny.
+	allowAll, denySome bool
+	bounded            bool // the principal has a permissions boundary
+	trace              *Trace
 }
 
 func newEvaluator(r *Request, p *Policies) evaluator {
@@ -89,5 +92,6 @@ func (e *evaluator) allows(policies []Named) (best ref, how grant) {
 // Decide returns the decision on r under p. It does not allocate.
 func Decide(r *Request, p *Policies) Decision {
 	e := newEvaluator(r, p)
+	e.settle(p)
 	return e.decide(p)
 }

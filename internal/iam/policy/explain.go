@@ -40,6 +40,9 @@ func Explain(r *Request, p *Policies) *Trace {
 	t := &Trace{}
 	e := newEvaluator(r, p)
 	if !always(r) {
+		if e.settle(p); e.r != r {
+			t.Reasons = append(t.Reasons, Reason{Text: "of what " + r.Resource + " matches, the question is about " + e.r.Resource})
+		}
 		e.explainLayers(t, p)
 	}
 	e.trace = t

@@ -45,8 +45,8 @@ type Request struct {
 	ResourceAccount string // the resource's owner, 12 digits
 	Context         Context
 	// ResourcePattern makes * and ? in Resource stand for the many resources that
-	// they match: an Allow applies when it covers one of them, a Deny when it
-	// covers all. It is for questions, not for requests.
+	// they match: the question is whether one of them is allowed; see question.go.
+	// It is for questions, not for requests.
 	ResourcePattern bool
 }
 

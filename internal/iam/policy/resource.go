@@ -135,8 +135,11 @@ func (st *statement) matchOneResource(e *evaluator, p *resourcePattern) bool {
 	if widens := st.deny == st.notResource; p.typeWildcard && widens {
 		return false
 	}
-	if e.wildcardResource && st.deny == st.notResource {
-		return p.overlaps(e, e.r.Resource)
+	if e.wildcardResource {
+		some := st.deny && e.denySome || !st.deny && !e.allowAll
+		if some != st.notResource {
+			return p.overlaps(e, e.r.Resource)
+		}
 	}
 	return p.match(e, e.r.Resource)
 }
