@@ -13,8 +13,13 @@ func TestDemo(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	r := sekisho(t, nil, "", "demo", "--exit")
 	r.want(t, 0, "")
-	if n := strings.Count(r.stdout, "✓"); n != 9 {
+	if n := strings.Count(r.stdout, "✓"); n != 14 {
 		t.Errorf("%d steps are done\n%s", n, r.stdout)
+	}
+	for _, want := range []string{"user/ci is not authorized to perform: ecr:PutImage", "PushOnlyThroughTheEndpoint (Deny) applies", "tag v2, by the same user"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("it does not show %q\n%s", want, r.stdout)
+		}
 	}
 	if strings.Contains(r.stdout, "\x1b") {
 		t.Error("color, and it is no terminal")
@@ -25,7 +30,7 @@ func TestDemo(t *testing.T) {
 	if left, _ := os.ReadDir(os.TempDir()); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	sekisho(t, nil, "", "demo", "--exit", "--data", "x").want(t, 2, "demo takes no settings, and there is --data")
+	sekisho(t, nil, "", "demo", "--exit", "--data", "x").want(t, 2, "demo takes no settings, leave out --data")
 	sekisho(t, nil, "", "demo", "--exit", "--listen", "x").want(t, 2, "host:port")
 }
 
