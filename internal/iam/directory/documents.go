@@ -120,12 +120,14 @@ func walk(dec *json.Decoder, document string, path []string, yield func(named) b
 }
 
 // ReplacePrincipal returns a policy with one principal, an ARN, in place of another in its Principal and NotPrincipal
-// elements, and whether it was there. The rest of the text stays as it is.
+// elements, and whether it was there. The rest of the text stays as it is. An ARN that ends with "/*" stands for all that begin
+// as it does: the sessions of a role.
 func ReplacePrincipal(document, from, to string) (string, bool) {
+	prefix, many := allBelow(from)
 	var b strings.Builder
 	last := 0
 	for p := range principals(document) {
-		if p.kind == "AWS" && p.text == from {
+		if p.kind == "AWS" && (p.text == from || many && strings.HasPrefix(p.text, prefix)) {
 			quoted, err := json.Marshal(to)
 			if err != nil {
 				return document, false
@@ -140,6 +142,14 @@ func ReplacePrincipal(document, from, to string) (string, bool) {
 	}
 	b.WriteString(document[last:])
 	return b.String(), true
+}
+
+// allBelow returns how the ARNs begin that one ending with "/*" stands for, which no principal does by itself.
+func allBelow(arn string) (prefix string, many bool) {
+	if !strings.HasSuffix(arn, "/*") {
+		return arn, false
+	}
+	return strings.TrimSuffix(arn, "*"), true
 }
 
 // CheckPrincipals checks that the users and roles that a resource policy or a trust policy names are there. One that is to

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sekisho/sekisho/internal/iam/directory"
 	"github.com/sekisho/sekisho/internal/iam/policy"
+	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 )
 
@@ -317,6 +318,29 @@ func TestReplacePrincipal(t *testing.T) {
 			t.Errorf("%s: %v, %s", tt.document, found, cmp.Diff(tt.want, got))
 		}
 	}
+}
+
+// Whoever makes a role again gets none of what sessions of the one before were given by name.
+func TestSessionsOfDeletedRole(t *testing.T) {
+	metatest.EachDB(t, func(t *testing.T, db *meta.DB) {
+		in := open(t, db)
+		ctx := t.Context()
+		old := first(in.CreateRole(ctx, root(), directory.NewRole{Name: "ci", Path: "/team/", Trust: trust}))
+		const session = "arn:aws:sts::" + account + ":assumed-role/ci/deploy"
+		trusting := func(arn string) string {
+			return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["` + arn + `","arn:aws:sts::` + account + `:assumed-role/ci2/deploy"]},"Action":"sts:AssumeRole"}]}`
+		}
+		first(in.CreateRole(ctx, root(), directory.NewRole{Name: "trusting", Trust: trusting(session)}))
+		if err := in.DeleteRole(ctx, root(), "ci"); err != nil {
+			t.Fatal(err)
+		}
+		if got := first(in.Role(ctx, root(), "trusting")).Trust; got != trusting(old.ID) {
+			t.Error(got)
+		}
+		if _, p, err := in.Trusting(ctx, prefix+"role/trusting"); err != nil || p.Policy == nil {
+			t.Errorf("%v, %v", p, err)
+		}
+	})
 }
 
 // FuzzReplacePrincipal: what is a policy is one afterwards, and names nobody by the old name.

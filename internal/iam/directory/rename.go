@@ -29,11 +29,12 @@ func (d Documents) Rename(ctx context.Context, tx *meta.Tx, from, to string) err
 	if d.Where != "" {
 		where = d.Where + " AND "
 	}
+	prefix, _ := allBelow(from)
 	type found struct{ key, second, document string }
 	// An ARN may stand there with escapes.
 	all, err := collect(ctx, tx, func(f *found) []any { return []any{&f.key, &f.second, &f.document} },
 		`SELECT `+key+`, `+second+`, `+d.Column+` FROM `+d.Table+` WHERE `+where+
-			`(replace(`+d.Column+`, $1, '') <> `+d.Column+` OR replace(`+d.Column+`, '\', '') <> `+d.Column+`)`, from)
+			`(replace(`+d.Column+`, $1, '') <> `+d.Column+` OR replace(`+d.Column+`, '\', '') <> `+d.Column+`)`, prefix)
 	if err != nil {
 		return err
 	}

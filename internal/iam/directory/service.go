@@ -14,7 +14,8 @@ type Options struct {
 	// OnChange runs in the transaction of every change, for what must be true with it: the audit record.
 	OnChange func(ctx context.Context, tx *meta.Tx, ch Change) error
 	// OnRename runs in the transaction in which the ARN of a user or a role stops to name it, for documents elsewhere that
-	// name it as a principal: see [ReplacePrincipal]. To is its new ARN, or its unique id if it is deleted.
+	// name it as a principal: see [ReplacePrincipal]. To is its new ARN, or its unique id if it is deleted. It runs again for the
+	// sessions of a role that is deleted.
 	OnRename func(ctx context.Context, tx *meta.Tx, from, to string) error
 }
 

@@ -174,6 +174,11 @@ func (s *Service) delete(ctx context.Context, c *iam.Caller, ref Ref) error {
 				return err
 			}
 		}
+		if ref.Kind == KindRole { // the next role of that name has sessions of the same names
+			if err := s.renamed(ctx, tx, "arn:aws:sts::"+r.account+":assumed-role/"+r.name+"/*", r.id); err != nil {
+				return err
+			}
+		}
 		if _, err := tx.Exec(ctx, `DELETE FROM identities WHERE id = $1`, r.id); err != nil {
 			return fmt.Errorf("delete %s: %w", r.arn(), err)
 		}
