@@ -53,8 +53,11 @@ type question struct {
 	// sources says of each policy, by its name, where it is from. Those that are not in it came with the question.
 	sources map[string]types.PolicySourceType
 	own     int // bytes of the principal's own policies
-	marker  *string
-	limit   *int32
+	// trust stands for the trust policies of the account's roles where the question has no resource policy. As at AWS the
+	// answer is then what the principal's own policies say: those policies leave the decision to them.
+	trust  []policy.Named
+	marker *string
+	limit  *int32
 }
 
 func (a *API) simulateCustomPolicy(ctx context.Context, c *awsapi.Call, in *sdk.SimulateCustomPolicyInput) (*sdk.SimulateCustomPolicyOutput, error) {
@@ -169,6 +172,12 @@ func (q *question) add(account string, g *given) error {
 		account = owner
 	}
 	q.request.ResourceAccount = account
+	if g.resource == nil && account == q.request.Principal.Account {
+		q.trust, err = documents("trust", []string{`{"Statement":{"Effect":"Allow","Principal":{"AWS":"` + account + `"},"Action":"sts:*","Resource":"*"}}`}, policy.Resource)
+		if err != nil {
+			return err
+		}
+	}
 	if _, size := q.measure(); size-q.own > maxSimulated {
 		return invalidInput(fmt.Sprintf("The policies of the simulation have %d bytes together; at most %d are taken.", size-q.own, maxSimulated))
 	}
@@ -278,7 +287,11 @@ var decisions = map[policy.Outcome]types.PolicyEvaluationDecisionType{
 func (q *question) evaluate(action, resource string) types.EvaluationResult {
 	r := q.request
 	r.Action, r.Resource = action, resource
-	outcome := policy.Decide(&r, &q.policies).Outcome
+	policies := q.policies
+	if len(policies.Resource) == 0 {
+		policies.Resource = q.trust
+	}
+	outcome := policy.Decide(&r, &policies).Outcome
 	result := types.EvaluationResult{
 		EvalActionName: &action, EvalResourceName: &resource, EvalDecision: decisions[outcome],
 		MatchedStatements:    q.matched(&r, outcome),

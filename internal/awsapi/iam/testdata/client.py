@@ -298,6 +298,10 @@ for owner, want in ((account, 'allowed'), ('999988887777', 'implicitDeny')):
         ActionNames=['ecr:PutImage'], ResourceArns=[f'arn:aws:ecr:eu-west-1:{owner}:repository/app'])['EvaluationResults'][0]
     same(result['EvalDecision'], want)
 same(result['EvalDecisionDetails'], {'IAM Policy': 'implicitDeny', 'Resource Policy': 'allowed'})
+# Of roles nothing is known but what the principal's own policies say, unless their trust policy is given.
+for given, want in (({}, ['allowed', 'implicitDeny']), ({'ResourceOwner': 'arn:aws:iam::999988887777:root', 'CallerArn': user['Arn']}, ['implicitDeny'] * 2)):
+    results = iam.simulate_custom_policy(PolicyInputList=[policy('sts:AssumeRole')], ActionNames=['sts:AssumeRole', 'sts:TagSession'], **given)['EvaluationResults']
+    same([r['EvalDecision'] for r in results], want)
 results = pages('simulate_principal_policy', 'EvaluationResults', PolicySourceArn=user['Arn'], ActionNames=['ecr:Geta', 'ecr:Getb', 'ecr:PutImage'], ResourceArns=[repository, '*'])
 same([r['EvalDecision'] for r in results], ['allowed', 'allowed', 'implicitDeny', 'implicitDeny', 'implicitDeny', 'implicitDeny'])
 result = iam.simulate_principal_policy(PolicySourceArn=role['Arn'], ActionNames=['ecr:Geta'], ResourceArns=[repository])['EvaluationResults'][0]
