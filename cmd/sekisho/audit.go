@@ -26,10 +26,11 @@ func newAudit(c *cli) *cobra.Command {
 		Short: "Print who did or tried what, newest first",
 		Long: `Print the audit record, newest first: who did or tried what, on what, from where,
 and how it was decided. Identical decisions close to each other are one entry
-with a count. What was decided in the last second may not be written yet.`,
+with a count. What was decided in the last second may not be written yet. What a
+refusal looked at is told by sekisho why, with the id of the request.`,
 		Example: `  sekisho audit --refused --since 24h
   sekisho audit --resource team/app --action ecr:PutImage
-  sekisho audit --request 01JD3Z...`,
+  sekisho audit --request 5c6bjarfti5ng3czx6fztukkdq`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.audit(cmd, q) },
 	}
@@ -83,7 +84,7 @@ func (c *cli) audit(cmd *cobra.Command, q *auditQuery) error {
 	if q.Resource != "" && !strings.HasPrefix(q.Resource, "arn:") {
 		q.Resource = in.Judge.RepositoryARN(registry.Repo{Account: in.Account, Name: q.Resource})
 	}
-	out, t := []shownEntry{}, &table{header: []string{"TIME", "COUNT", "PRINCIPAL", "ACTION", "RESOURCE", "FROM", "DECISION", "DETAIL"}}
+	out, t := []shownEntry{}, &table{header: []string{"TIME", "COUNT", "PRINCIPAL", "ACTION", "RESOURCE", "FROM", "DECISION", "REQUEST", "DETAIL"}}
 	for p := (audit.Page{}); len(out) < q.limit; {
 		p.Limit = min(audit.MaxPage, q.limit-len(out))
 		entries, err := audit.Find(cmd.Context(), in.DB, q.Filter, p)
@@ -108,6 +109,9 @@ func entryRow(e *audit.Entry) []string {
 	if e.Source.IsValid() {
 		from = e.Source.String()
 	}
+	if e.Endpoint != "" {
+		from = strings.TrimSpace(from + " through " + e.Endpoint)
+	}
 	switch {
 	case e.Kind == audit.Change:
 		decision, detail = "done", e.Detail
@@ -116,7 +120,7 @@ func entryRow(e *audit.Entry) []string {
 	case e.Allowed:
 		decision = "allowed"
 	}
-	return []string{timeCell(e.Time), strconv.FormatInt(e.Count, 10), e.Principal, e.Action, e.Resource, from, decision, detail}
+	return []string{timeCell(e.Time), strconv.FormatInt(e.Count, 10), e.Principal, e.Action, e.Resource, from, decision, e.RequestID, detail}
 }
 
 // parseMoment reads a time, or how long ago it was; "" is none.

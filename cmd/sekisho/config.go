@@ -66,9 +66,9 @@ func checkConfig(c *cli, cmd *cobra.Command) error {
 			out.Problems = append(out.Problems, configProblem(p))
 		}
 	}
-	t := &table{header: []string{"SETTING", "VALUE", "FROM"}}
+	t := &table{header: []string{"SETTING", "FROM", "VALUE"}}
 	for _, s := range loaded.Settings {
-		t.add(s.Key, s.Value, s.Origin)
+		t.add(s.Key, s.Origin, s.Value)
 	}
 	return errors.Join(c.print(cmd, out, t), refused)
 }

@@ -24,7 +24,8 @@ func newDemo(c *cli) *cobra.Command {
 		Short: "Start a registry, push and pull an image, and show how to go on",
 		Long: `Start a registry in a fresh folder, push an image for two platforms that holds
 this very program, pull it back by tag and by digest, and compare every byte.
-Then serve until interrupted, and remove the folder.
+Push again as a CI user: refused from outside with the reason, accepted through a
+private endpoint. Then serve until interrupted, and remove the folder.
 
 Nothing of the configuration is used, and nothing is left behind.`,
 		Args: cobra.NoArgs,
@@ -36,7 +37,7 @@ Nothing of the configuration is used, and nothing is left behind.`,
 				}
 			})
 			if len(given) > 0 {
-				return usage("demo takes no settings, and there is %s", strings.Join(given, ", "))
+				return usage("demo takes no settings, leave out %s", strings.Join(given, ", "))
 			}
 			return demo(c, cmd, listen, exit)
 		},

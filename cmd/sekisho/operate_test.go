@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,7 +16,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sekisho/sekisho/internal/app"
+	"github.com/sekisho/sekisho/internal/audit"
 	"github.com/sekisho/sekisho/internal/config"
+	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/registry"
@@ -208,5 +212,31 @@ func TestFsck(t *testing.T) {
 	r.want(t, 1, "problems left: 1") // until it is pushed again
 	if !strings.Contains(r.stdout, "forgotten") {
 		t.Error(r.stdout)
+	}
+}
+
+// TestEntryRow wants a refusal in the table to tell through which endpoint it came, and the id that sekisho why wants.
+func TestEntryRow(t *testing.T) {
+	e := &audit.Entry{Event: audit.Event{Source: netip.MustParseAddr("10.0.0.7"), Endpoint: "vpce-1", RequestID: "5c6bjarfti5ng3czx6fztukkdq"}}
+	row := entryRow(e)
+	for _, want := range []string{"10.0.0.7 through vpce-1", "5c6bjarfti5ng3czx6fztukkdq"} {
+		if !slices.Contains(row, want) {
+			t.Errorf("no %q in %q", want, row)
+		}
+	}
+}
+
+// TestAnnounceKey wants the hint of the first start to lead to this server, whose address is in its configuration file.
+func TestAnnounceKey(t *testing.T) {
+	in := &app.Instance{Config: &config.Config{Data: "/var/lib/se kisho"}, NewKey: &iam.AccessKey{ID: "AKIAEXAMPLE"}}
+	for file, want := range map[string]string{
+		"":                 "sekisho env --data '/var/lib/se kisho'",
+		"/etc/sekisho.yml": "sekisho env --config /etc/sekisho.yml)",
+	} {
+		var b strings.Builder
+		announceKey(&b, in, file)
+		if !strings.Contains(b.String(), want) || strings.Contains(b.String(), "secret") {
+			t.Errorf("with file %q: %s", file, b.String())
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -37,7 +38,7 @@ func serve(c *cli, cmd *cobra.Command) error {
 		return err
 	}
 	if in.NewKey != nil {
-		announceKey(cmd.ErrOrStderr(), in)
+		announceKey(cmd.ErrOrStderr(), in, cmp.Or(c.file, c.getenv("SEKISHO_CONFIG")))
 	}
 	err = in.Run(cmd.Context(), version(), func(addrs []string) {
 		log.Info("serving", "addresses", addrs, "account", in.Account, "region", loaded.Config.Region)
@@ -49,12 +50,17 @@ func serve(c *cli, cmd *cobra.Command) error {
 }
 
 // announceKey shows the secret of the new root access key once, to a person; a log gets only the place where it is kept.
-func announceKey(w io.Writer, in *app.Instance) {
+// The configuration file, if there is one, is named because sekisho env would not tell the server's address and region without.
+func announceKey(w io.Writer, in *app.Instance, configFile string) {
+	where := "--data " + shellQuote(in.Config.Data)
+	if configFile != "" {
+		where = "--config " + shellQuote(configFile)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nThis is the first start. Account %s was created with the root access key\n\n  id      %s\n", in.Account, in.NewKey.ID)
 	if isTerminal(w) {
 		fmt.Fprintf(&b, "  secret  %s\n", in.NewKey.Secret.Reveal())
 	}
-	fmt.Fprintf(&b, "\nIt is kept in %s, readable by you alone.\nFor AWS clients: eval \"$(sekisho env --data %s)\"\n\n", in.RootKeyFile(), in.Config.Data)
+	fmt.Fprintf(&b, "\nIt is kept in %s, readable by you alone.\nFor AWS clients: eval \"$(sekisho env %s)\"\n\n", in.RootKeyFile(), where)
 	io.WriteString(w, b.String())
 }
