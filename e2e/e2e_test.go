@@ -118,10 +118,17 @@ func condition(cond string) (bool, error) {
 	}
 	err := usable(name)
 	if err != nil && os.Getenv("SEKISHO_REQUIRE_TOOLS") != "" {
-		return false, fmt.Errorf("SEKISHO_REQUIRE_TOOLS is set and %s can't be used: %w", name, err)
+		if name != uninstallable {
+			return false, fmt.Errorf("SEKISHO_REQUIRE_TOOLS is set and %s can't be used: %w", name, err)
+		}
+		fmt.Fprintf(os.Stderr, "SKIPPED: scripts with %s, although SEKISHO_REQUIRE_TOOLS is set: %v\n", name, err)
 	}
 	return err == nil, nil
 }
+
+// uninstallable is the one tool that no package has, so that .ci/install can't get it. Its scripts are skipped where it is
+// not, whatever is required, and .ci/install and .ci/run say so.
+const uninstallable = "terraform"
 
 func usable(name string) error {
 	switch name {
@@ -130,6 +137,10 @@ func usable(name string) error {
 	case "podman", "buildah", "ctr":
 		if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 			return errors.New("it needs root on Linux to have storage of its own")
+		}
+	case "terraform":
+		if terraformPlugins() == "" {
+			return errors.New("there is no copy of its AWS provider; see .ci/install")
 		}
 	}
 	for dir := range strings.SplitSeq(toolPath(), string(os.PathListSeparator)) {
