@@ -64,7 +64,7 @@ func (c *checker) broadIdentity(st *statement) {
 	}
 	for _, t := range st.Actions {
 		switch name := strings.ToLower(t.Text); {
-		case name == "*" || name == "iam:*":
+		case name == "*" || name == "*:*" || name == "iam:*":
 			if everything && st.unrestricted() {
 				c.on(st, Note, "administrator", t.Position, "", "who has this Allow can do everything: with all actions of iam one can give oneself all others")
 			}

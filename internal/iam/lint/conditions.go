@@ -93,7 +93,7 @@ func (st *statement) consequence(holds bool) string {
 	case !holds:
 		return "this Allow never matches"
 	case st.Deny:
-		return "the condition always holds, so that this Deny spares nobody"
+		return "the condition always holds and spares nobody"
 	default:
 		return "the condition always holds and restricts nothing"
 	}

@@ -1,6 +1,9 @@
 package lint_test
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -185,4 +188,36 @@ func FuzzCheck(f *testing.F) {
 			t.Errorf("differs the second time:\n%s", diff)
 		}
 	})
+}
+
+// TestDocs: the documentation has every code.
+func TestDocs(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/policies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := regexp.MustCompile(`(?:Error|Warning|Note|severity), "([a-z-]+)"|[Cc]ode(?::|\s:?=) "([a-z-]+)"`)
+	found := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, m := range code.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if name := m[1] + m[2]; !strings.Contains(string(page), "`"+name+"`") {
+				t.Errorf("docs/policies.md does not have the code %s", name)
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("only %d codes are in the source", found)
+	}
 }
