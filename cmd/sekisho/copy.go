@@ -71,7 +71,11 @@ func newMigrate(c *cli) *cobra.Command {
 		Short: "Move the instance to another database and blob store",
 		Long: `Copy the configured instance, which must not be served, into the empty one that
 another configuration file names: from SQLite to PostgreSQL, from files to S3, and
-back. The old one is left as it is.`,
+back. The old one is left as it is.
+
+The new one has the same master key: where its configuration names one, as it must
+for PostgreSQL, that is the one in master.key of the old one's data folder, or what
+master_key was there.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if to == "" {
@@ -81,7 +85,10 @@ back. The old one is left as it is.`,
 			if err != nil {
 				return err
 			}
-			target, err := config.Load(config.Options{File: to})
+			target, err := config.Load(config.Options{File: to, Check: app.Check})
+			if refused, ok := errors.AsType[*config.Error](err); ok {
+				err = fmt.Errorf("--to %s: %w", to, &refusedConfig{refused})
+			}
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}

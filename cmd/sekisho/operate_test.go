@@ -168,6 +168,11 @@ func TestBackup(t *testing.T) {
 	}
 	sekisho(t, in.env, "", "migrate").want(t, 2, "--to")
 	sekisho(t, in.env, "", "migrate", "--to", "/nonexistent.yaml").want(t, 2, "read configuration")
+	keyless := filepath.Join(t.TempDir(), "new.yaml")
+	if err := os.WriteFile(keyless, []byte("database:\n  url: postgres://localhost/sekisho\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sekisho(t, in.env, "", "migrate", "--to", keyless).want(t, 2, "--to "+keyless+": the configuration is refused:\n  default: master_key: missing")
 }
 
 // TestFsck corrupts a layer that nobody needs.

@@ -68,7 +68,7 @@ func (in *Instance) takeMasterKeys(keys [][]byte) error {
 	if own != nil {
 		for _, key := range keys {
 			if !slices.ContainsFunc(own, func(o []byte) bool { return string(o) == string(key) }) {
-				return errors.New("master_key: the target must have the master key of what is copied into it, because secrets are sealed with it")
+				return errors.New("master_key: the target must have the master key of what is copied into it, because secrets are sealed with it: name that one, " + masterKeyFile + " of the old data folder unless it was configured")
 			}
 		}
 		return nil
