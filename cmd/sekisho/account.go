@@ -35,7 +35,7 @@ func (c *cli) printKey(cmd *cobra.Command, k *iam.AccessKey) error {
 	t.add("access key id", shown.AccessKeyID)
 	t.add("secret access key", shown.SecretAccessKey)
 	if c.output == asTable {
-		defer fmt.Fprintln(cmd.ErrOrStderr(), "note: the secret is shown this once and kept nowhere else in the clear")
+		defer fmt.Fprintln(cmd.ErrOrStderr(), "note: the secret is not shown again")
 	}
 	return c.print(cmd, shown, t)
 }
