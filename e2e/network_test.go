@@ -28,9 +28,10 @@ func netnsUsable() error {
 
 // cmdNetwork makes networks of their own, each a namespace with a wire to this one: network NAME... For each it sets
 // IN_NAME, the namespace, for `ip netns exec`; NAME_IP, the address of who is in it; and NAME_GATE, the address that the
-// server has for them. The addresses are from TEST-NET-2 (RFC 5737). The first word of a name is at most 8 letters.
+// server has for them; NAME_NET is the network of both. The addresses are from the range for benchmarks (RFC 2544), others for
+// each process. A name is at most 8 letters.
 func cmdNetwork(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) == 0 || len(args) > 60 {
+	if neg || len(args) == 0 || len(args) > 16 {
 		ts.Fatalf("usage: network NAME...")
 	}
 	ip := func(args ...string) {
@@ -40,7 +41,11 @@ func cmdNetwork(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for i, name := range args {
 		space := fmt.Sprintf("sekisho-e2e-%d-%s", os.Getpid(), name)
-		gate, own := fmt.Sprintf("198.51.100.%d", 4*i+1), fmt.Sprintf("198.51.100.%d", 4*i+2)
+		block := (os.Getpid()%2048*16 + i) * 4 // of four addresses
+		address := func(n int) string {
+			return fmt.Sprintf("198.%d.%d.%d", 18+(block+n)>>16, (block+n)>>8&255, (block+n)&255)
+		}
+		gate, own := address(1), address(2)
 		outer := fmt.Sprintf("sk%d%s", os.Getpid()%1_000_000, name) // names of interfaces have at most 15 bytes
 		outer = outer[:min(len(outer), 15)]
 		ip("netns", "add", space)
@@ -58,6 +63,7 @@ func cmdNetwork(ts *testscript.TestScript, neg bool, args []string) {
 		upper := strings.ToUpper(name)
 		ts.Setenv("IN_"+upper, space)
 		ts.Setenv(upper+"_IP", own)
+		ts.Setenv(upper+"_NET", address(0)+"/30")
 		ts.Setenv(upper+"_GATE", gate)
 	}
 }
