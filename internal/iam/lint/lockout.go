@@ -195,7 +195,10 @@ type question struct {
 func (q *question) anybody(action string, from []policy.MapContext) bool {
 	for _, context := range q.contexts {
 		for _, place := range from {
-			all := policy.MapContext{"aws:securetransport": {"true"}, "aws:viaawsservice": {"false"}}
+			all := policy.MapContext{ // what every request has
+				"aws:securetransport": {"true"}, "aws:viaawsservice": {"false"}, "aws:requestedregion": {"us-east-1"},
+				"aws:currenttime": {"2026-01-31T12:00:00Z"}, "aws:epochtime": {"1769860800"},
+			}
 			for _, m := range []policy.MapContext{context, place} {
 				for k, v := range m {
 					all[k] = v
