@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -169,18 +168,52 @@ func caseName(r simulated, i int) string {
 }
 
 // unknownFields returns the fields of a case that nobody reads, sorted: a policy
-// in one of them would go unnoticed. What only people and tests read may be there.
+// or a context in one of them would go unnoticed. What only people and tests read may be there.
 func unknownFields(raw json.RawMessage) []string {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(raw, &fields) != nil {
-		return nil
+	fields := map[string]json.RawMessage{}
+	request := map[string]json.RawMessage{}
+	resource := map[string]json.RawMessage{}
+	// What is no object is told of as an error of the case.
+	_ = json.Unmarshal(raw, &fields)
+	_ = json.Unmarshal(fields["request"], &request)
+	_ = json.Unmarshal(request["resource"], &resource)
+	var unknown []string
+	for _, part := range []struct {
+		prefix string
+		fields map[string]json.RawMessage
+		known  []string
+	}{
+		{"", fields, []string{"name", "request", "identityPolicies", "resourcePolicy", "permissionBoundaries", "sessionPolicy",
+			"serviceControlPolicies", "resourceControlPolicies", "endpointPolicies", "description", "comment", "expected"}},
+		{"request.", request, []string{"principal", "action", "resource", "context"}},
+		{"request.resource.", resource, []string{"resource", "accountId"}},
+	} {
+		for name := range part.fields {
+			if !slices.Contains(part.known, name) {
+				unknown = append(unknown, part.prefix+name)
+			}
+		}
 	}
-	known := []string{"name", "request", "identityPolicies", "resourcePolicy", "permissionBoundaries", "sessionPolicy",
-		"serviceControlPolicies", "resourceControlPolicies", "endpointPolicies", "description", "comment", "expected"}
-	for _, name := range known {
-		delete(fields, name)
+	slices.Sort(unknown)
+	return unknown
+}
+
+// formOf says what a field of a case must be.
+func formOf(field string) string {
+	switch field {
+	case "request.resource":
+		return `must be {"resource": an ARN or "*", "accountId": 12 digits}`
+	case "request.context":
+		return `must be an object of strings, or of lists of strings, by condition key`
+	case "identityPolicies", "permissionBoundaries", "endpointPolicies", "serviceControlPolicies.policies", "resourceControlPolicies.policies":
+		return "must be a list of policies"
+	case "serviceControlPolicies", "resourceControlPolicies":
+		return `must be a list of {"orgIdentifier": a name, "policies": a list of policies}`
+	case "request", "":
+		return "must be an object"
+	default:
+		return "must be a string"
 	}
-	return slices.Sorted(maps.Keys(fields))
 }
 
 func readCases(cmd *cobra.Command, args []string) ([]byte, error) {
@@ -231,7 +264,7 @@ func simulateCase(raw json.RawMessage) simulated {
 		if !ok {
 			return simulated{Name: name, Error: &caseError{Message: err.Error()}}
 		}
-		return simulated{Name: name, Error: &caseError{Field: wrong.Field, Message: "can't be " + wrong.Value}}
+		return simulated{Name: name, Error: &caseError{Field: wrong.Field, Message: formOf(wrong.Field) + ", and is a JSON " + wrong.Value}}
 	}
 	r, p, err := s.compile()
 	if err != nil {

@@ -84,10 +84,11 @@ func TestPolicySimulateList(t *testing.T) {
 		{change(`"arn:aws:sts::111122223333:assumed-role/build/run-7"`, `{"type": "User"}`), "", "request.principal.type", `"User" is unknown`},
 		{change(`"arn:aws:sts::111122223333:assumed-role/build/run-7"`, `7`), "", "request.principal", `write an ARN`},
 		{change(`"ecr:PutImage"`, `"PutImage"`), "", "request.action", `"PutImage" is no action; write service:Action`},
-		{change(`"ecr:PutImage"`, `["ecr:PutImage"]`), "", "request.action", `can't be array`},
+		{change(`"ecr:PutImage"`, `["ecr:PutImage"]`), "", "request.action", `must be a string, and is a JSON array`},
+		{change(`{"resource": "arn:aws:ecr:eu-west-1:111122223333:repository/prod/app", "accountId": "111122223333"}`, `"*"`), "", "request.resource", `must be {"resource": an ARN or "*", "accountId": 12 digits}, and is a JSON string`},
 		{change(`"arn:aws:ecr:eu-west-1:111122223333:repository/prod/app"`, `""`), "", "request.resource.resource", `is missing`},
 		{change(`["team", "stage"]`, `{"team": 1}`), "", "request.context.aws:TagKeys", `must be a string or a list of strings`},
-		{change(`"permissionBoundaries": []`, `"permissionBoundaries": {}`), "", "permissionBoundaries", `can't be object`},
+		{change(`"permissionBoundaries": []`, `"permissionBoundaries": {}`), "", "permissionBoundaries", `must be a list of policies, and is a JSON object`},
 	}
 	var docs []string
 	for _, c := range cases {
@@ -117,7 +118,7 @@ func TestPolicySimulateList(t *testing.T) {
 			t.Errorf("case %d: %+v, want %s: %s", i, got.Error, c.field, c.message)
 		}
 	}
-	if want := "10 of 17 cases can't be decided"; !strings.Contains(r.stderr, want) {
+	if want := "11 of 18 cases can't be decided"; !strings.Contains(r.stderr, want) {
 		t.Errorf("%q is not in %s", want, r.stderr)
 	}
 }
@@ -133,9 +134,10 @@ func TestPolicySimulateInput(t *testing.T) {
 		{"no JSON", "[\n{,}]", nil, exitFailed, "standard input is no JSON: line 2, column 2"},
 		{"no file", "", []string{"/nowhere/cases.json"}, exitFailed, "/nowhere/cases.json"},
 		{"two files", "", []string{"a", "b"}, exitUsage, "usage: sekisho policy simulate [FILE]"},
-		{"a word", `"case"`, nil, exitFailed, "can't be string"},
+		{"a word", `"case"`, nil, exitFailed, "case 1: must be an object, and is a JSON string"},
 		{"empty list", `[]`, nil, 0, ""},
 		{"unknown field", strings.Replace(simulatedCase, `"resourcePolicy"`, `"resourcePolicies"`, 1), nil, 0, "push from the build network: resourcePolicies is no field of a case, and is left out"},
+		{"unknown field of the request", strings.Replace(simulatedCase, `"context"`, `"contextKeys"`, 1), nil, 0, "push from the build network: request.contextKeys is no field of a case, and is left out"},
 		{"table", simulatedCase, []string{"-o", "table"}, 0, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
