@@ -197,13 +197,6 @@ func (c *checker) about(service string) bool {
 	return true
 }
 
-func (st *statement) effect() string {
-	if st.Deny {
-		return "Deny"
-	}
-	return "Allow"
-}
-
 func (c *checker) add(s Severity, code string, at policy.Position, label, message, fix string) {
 	c.findings = append(c.findings, Finding{Severity: s, Code: code, Line: at.Line, Column: at.Column, Statement: label, Message: message, Fix: fix})
 }

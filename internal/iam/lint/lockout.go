@@ -73,11 +73,7 @@ func (c *checker) lockout() {
 	q := &question{p: policy.Policies{Resource: []policy.Named{{Policy: c.parsed}}, Identity: []policy.Named{{Policy: everything}}}, contexts: contexts}
 	for _, account := range accounts {
 		q.callers = append(q.callers, c.callers(account, tests))
-		r := resource
-		if strings.Contains(r, "ACCOUNT") {
-			r = strings.Replace(r, "ACCOUNT", account, 1)
-		}
-		q.resources, q.accounts = append(q.resources, r), append(q.accounts, account)
+		q.resources, q.accounts = append(q.resources, strings.Replace(resource, "ACCOUNT", account, 1)), append(q.accounts, account)
 	}
 	outside, inside := q.anybody(how.set, where.outside), q.anybody(how.set, where.inside)
 	switch {
