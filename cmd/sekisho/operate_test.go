@@ -245,3 +245,20 @@ func TestAnnounceKey(t *testing.T) {
 		}
 	}
 }
+
+// TestDecided wants what decided a refusal to be told with its statement.
+func TestDecided(t *testing.T) {
+	for trace, want := range map[string]string{
+		`{"decision":"ExplicitlyDenied","reasons":[{"text":"x"},{"layer":"resource-based policy","policy":"repository policy","statement":"Office","text":"ExplicitlyDenied with an explicit deny in a resource-based policy"}]}`: `with an explicit deny in a resource-based policy (statement "Office" of repository policy)`,
+		`{"decision":"ImplicitlyDenied","reasons":[{"text":"ImplicitlyDenied because no identity-based policy allows it"}]}`:                                                                                                      "because no identity-based policy allows it",
+		`{}`: "",
+	} {
+		var s shownTrace
+		if err := json.Unmarshal([]byte(trace), &s); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.decided(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,10 @@ asked, and which statement or condition of it matched or did not.
 
 The id is in the refusal, and in the header X-Request-Id of every answer. What was
 refused in the last second may not be written yet; in a flood of refusals only the
-first of each second are kept.`,
+first of each second are kept.
+
+Another account is told of a refusal as if the resource were not there, where its
+policy does not let that account in. What it was told is then below what decided.`,
 		Example: `  sekisho why 5c6bjarfti5ng3czx6fztukkdq`,
 		Args:    usageOf(cobra.ExactArgs(1)),
 		RunE:    func(cmd *cobra.Command, args []string) error { return c.why(cmd, args[0]) },
@@ -42,11 +46,27 @@ type shownRefusal struct {
 
 // shownTrace is a trace as text shows it; see policy.Trace.
 type shownTrace struct {
-	Reasons []struct {
-		Layer   string `json:"layer"`
-		Applies bool   `json:"applies"` // the statement is about the request
-		Text    string `json:"text"`
+	Decision string `json:"decision"`
+	Reasons  []struct {
+		Layer     string `json:"layer"`
+		Policy    string `json:"policy"`
+		Statement string `json:"statement"`
+		Applies   bool   `json:"applies"` // the statement is about the request
+		Text      string `json:"text"`
 	} `json:"reasons"`
+}
+
+// decided is what decided, from the last reason.
+func (t *shownTrace) decided() string {
+	if len(t.Reasons) == 0 {
+		return ""
+	}
+	last := t.Reasons[len(t.Reasons)-1]
+	text := strings.TrimPrefix(last.Text, t.Decision+" ")
+	if last.Statement != "" {
+		text += fmt.Sprintf(" (statement %q of %s)", last.Statement, last.Policy)
+	}
+	return text
 }
 
 func (c *cli) why(cmd *cobra.Command, id string) error {
@@ -78,13 +98,20 @@ func (c *cli) why(cmd *cobra.Command, id string) error {
 		if e.Endpoint != "" {
 			t.add("through", e.Endpoint)
 		}
-		t.add("refused", e.Reason)
 		if traces[i] == "" {
+			t.add("refused", e.Reason)
 			continue
 		}
 		var trace shownTrace
 		if err := json.Unmarshal([]byte(traces[i]), &trace); err != nil {
 			return fmt.Errorf("read the trace of audit entry %d: %w", e.ID, err)
+		}
+		// Who must not learn that there is something was told as if there were nothing.
+		if explicit := strings.HasPrefix(e.Reason, "with "); trace.Decision == "ExplicitlyDenied" && !explicit {
+			t.add("refused", trace.decided())
+			t.add("told", e.Reason)
+		} else {
+			t.add("refused", e.Reason)
 		}
 		how := "how"
 		for _, r := range trace.Reasons {
