@@ -191,7 +191,7 @@ func (c *condition) compare(e *evaluator, o *operand, g *given) bool {
 
 // matchARN compares segment by segment: no wildcard reaches over one of the first five colons.
 func (o *operand) matchARN(e *evaluator, s string) bool {
-	if o.arn == nil || len(o.arn) < 6 {
+	if len(o.arn) < 6 {
 		return o.pattern.any()
 	}
 	for i := range o.arn {
