@@ -27,9 +27,10 @@ what is sealed under which. A fingerprint tells nothing about its key.`,
 old key nor an old copy of the database tells what is kept from now on.
 
 Where the key is in the data folder, a new one is made; the server must be stopped.
-Where it is in the configuration (master_key), first give every node the new one and
-the old one, with a comma between them; then this command seals everything under the
-first, while they serve; then give every node the new one alone.
+Where it is in the configuration (master_key), the nodes serve on: give every node
+old,new, with a comma between them, then every node new,old; then this command, with
+the same configuration, seals everything under the first; then give every node the new
+one alone. Nodes that stop and start together need no old,new.
 
 When it is cut off, nothing is lost: run it again. Once the old key is gone, what was
 signed with it has ended: authorization tokens ("docker login" again), temporary

@@ -101,7 +101,7 @@ func (in *Instance) KeyState(ctx context.Context) (*KeyState, error) {
 }
 
 // ErrOneMasterKey means that the configuration has the master key, and no other one to go over to.
-var ErrOneMasterKey = errors.New("master_key names one key: give the new one and the old one, new,old, to every node first")
+var ErrOneMasterKey = errors.New("master_key names one key: give every node the old one and the new one, old,new, and when all have them new,old; then rotate")
 
 // RotateMasterKey replaces the master key and seals everything in the database anew.
 //
