@@ -6,6 +6,7 @@ import (
 
 	"github.com/sekisho/sekisho/internal/audit"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/policy"
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/registry"
 )
@@ -16,17 +17,44 @@ func (in *Instance) note(c *iam.Caller, r *iam.Request, d iam.Decision) {
 	e.Allowed, e.Reason = d.Allowed, d.Reason
 	if d.Trace != nil {
 		e.Explain = func() string {
-			trace, err := json.Marshal(d.Trace())
+			trace, err := traceText(d.Trace(), audit.MaxTrace)
 			if err != nil {
 				in.Log.Error("a refusal was not explained", "request_id", e.RequestID, "err", err)
 			}
-			return string(trace)
+			return trace
 		}
 	}
 	in.Audit.Record(e)
 	if in.Directory != nil { // while it opens
 		in.Directory.Used(c, r.Action, in.Config.Region)
 	}
+}
+
+// traceText returns a trace as JSON of at most so many bytes. What there is no room for is left out, first what matters least:
+// the statements that are not about the request, then what the others were compared by.
+func traceText(t *policy.Trace, limit int) (string, error) {
+	text, err := json.Marshal(t)
+	if err != nil || len(text) <= limit {
+		return string(text), err
+	}
+	short := *t
+	short.Reasons = nil
+	for _, r := range t.Reasons {
+		if r.Applies || r.Statement == "" {
+			short.Reasons = append(short.Reasons, r)
+		}
+	}
+	note := policy.Reason{Text: "statements that are not about the request are left out: there are too many to keep"}
+	short.Reasons = append([]policy.Reason{note}, short.Reasons...)
+	if text, err = json.Marshal(&short); err != nil || len(text) <= limit {
+		return string(text), err
+	}
+	last := short.Reasons[len(short.Reasons)-1]
+	short.Reasons = []policy.Reason{{Text: "how it came about is left out: it is too long to keep"}, last}
+	if text, err = json.Marshal(&short); err != nil || len(text) > limit {
+		return "", err
+	}
+	return string(text), nil
 }
 
 // changed records a change in its own transaction.
