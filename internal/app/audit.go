@@ -39,8 +39,8 @@ func traceText(t *policy.Trace, limit int) (string, error) {
 	}
 	short := *t
 	short.Reasons = nil
-	for _, r := range t.Reasons {
-		if r.Applies || r.Statement == "" {
+	for i, r := range t.Reasons {
+		if r.Applies || r.Statement == "" || i == len(t.Reasons)-1 { // the last one is the conclusion
 			short.Reasons = append(short.Reasons, r)
 		}
 	}

@@ -31,7 +31,7 @@ func TestTraceText(t *testing.T) {
 			for i := range tt.applies {
 				trace.Reasons = append(trace.Reasons, policy.Reason{Statement: "s", Applies: true, Text: fmt.Sprint("applies ", i, strings.Repeat(".", 50))})
 			}
-			trace.Reasons = append(trace.Reasons, policy.Reason{Text: "conclusion"})
+			trace.Reasons = append(trace.Reasons, policy.Reason{Statement: "s", Text: "conclusion"})
 			text, err := traceText(trace, tt.limit)
 			if err != nil || len(text) > tt.limit {
 				t.Fatalf("%d bytes, %v", len(text), err)
