@@ -80,6 +80,9 @@ var controlCalls = []controlCall{
 	{"CreatePullThroughRule", "ecr:CreatePullThroughCacheRule iam:PassRole", func(ctx context.Context, k *registry.Control, c *iam.Caller) error {
 		return second(k.CreatePullThroughRule(ctx, c, account, "other", registry.Upstream{URL: "quay.io", Access: registry.Access{RoleARN: roleARN}}))
 	}},
+	{"CreatePullThroughRule", "ecr:CreatePullThroughCacheRule secretsmanager:GetSecretValue", func(ctx context.Context, k *registry.Control, c *iam.Caller) error {
+		return second(k.CreatePullThroughRule(ctx, c, account, "hub", registry.Upstream{URL: "registry-1.docker.io", Access: registry.Access{CredentialARN: secretARN}}))
+	}},
 	{"UpdatePullThroughRule", "ecr:UpdatePullThroughCacheRule iam:PassRole", func(ctx context.Context, k *registry.Control, c *iam.Caller) error {
 		return second(k.UpdatePullThroughRule(ctx, c, account, "quay", registry.Access{RoleARN: roleARN}))
 	}},
@@ -112,6 +115,8 @@ var controlCalls = []controlCall{
 	}},
 }
 
+const secretARN = "arn:aws:secretsmanager:eu-west-1:" + account + ":secret:ecr-pullthroughcache/hub-AbCdEf"
+
 func (c *controlCall) wanted(verdicts ...string) notes {
 	var out notes
 	for i, action := range strings.Fields(c.needs) {
@@ -121,6 +126,9 @@ func (c *controlCall) wanted(verdicts ...string) notes {
 		on := "arn:aws:ecr:eu-west-1:" + account + ":*"
 		if strings.HasPrefix(action, "iam:") {
 			on = roleARN
+		}
+		if strings.HasPrefix(action, "secretsmanager:") {
+			on = secretARN
 		}
 		out = append(out, verdicts[i]+" "+action+" "+on)
 	}

@@ -83,6 +83,10 @@ func (k *Control) checkAccess(ctx context.Context, c *iam.Caller, account string
 		if owner := iam.ARNAccount(a.CredentialARN); owner != account {
 			return errParameter("credentialArn", "The secret must be in the account of the registry, %s", account)
 		}
+		// Whoever names the upstream that a secret is shown to, reads it.
+		if err := k.j.Check(ctx, c, iam.On(c, "secretsmanager:GetSecretValue", a.CredentialARN)); err != nil {
+			return err
+		}
 	}
 	return k.checkRole(ctx, c, account, a.RoleARN)
 }
