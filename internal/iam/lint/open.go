@@ -25,6 +25,9 @@ func (c *checker) open(st *statement) {
 		if why, _ := c.missing(st, t.Key.Text); why != "" || t.op == "null" {
 			continue
 		}
+		if st.Deny && t.negated {
+			c.unknownVariable(st, t)
+		}
 		switch {
 		case t.quantity == "forallvalues" && t.spec != nil && t.spec.multi && !c.guarded(st, t):
 			if st.Deny {
@@ -47,6 +50,25 @@ func (c *checker) open(st *statement) {
 		case !st.Deny && t.negated && !t.ifExists && (t.key == "aws:sourceip" || strings.HasPrefix(t.key, "aws:principaltag/")) && !c.guarded(st, t):
 			c.on(st, Note, "allow-without-key", t.Key.Position, `Add "Null": {"`+t.Key.Text+`": "false"} if it is not meant to.`,
 				"%s holds also of requests without the key %s: this Allow matches them", t.Operator.Text, t.Key.Text)
+		}
+	}
+}
+
+// unknownVariable finds the variables of a Deny of all but some values that a request may have no value for: the condition
+// does not hold then, and who lacks a tag passes by.
+func (c *checker) unknownVariable(st *statement, t *test) {
+	if !c.variables {
+		return
+	}
+	for _, v := range t.Values {
+		for _, variable := range variableForm.FindAllString(v.Text, -1) {
+			key := strings.TrimSpace(variable[len("${") : len(variable)-len("}")])
+			lower := strings.ToLower(key)
+			if strings.Contains(key, ",") || !strings.Contains(lower, "tag/") && lower != "aws:username" {
+				continue // it has a default, or whoever can sign has it; anything may lack a tag, and sessions have no user name
+			}
+			c.on(st, Warning, "deny-fails-open", v.Position, "Give it a default that is nobody's value: ${"+key+", '-'}.",
+				"this Deny does not hold where the request has no %s: a condition whose variable has no value does not, a negated one neither", key)
 		}
 	}
 }
