@@ -115,8 +115,6 @@ var controlCalls = []controlCall{
 	}},
 }
 
-const secretARN = "arn:aws:secretsmanager:eu-west-1:" + account + ":secret:ecr-pullthroughcache/hub-AbCdEf"
-
 func (c *controlCall) wanted(verdicts ...string) notes {
 	var out notes
 	for i, action := range strings.Fields(c.needs) {
