@@ -138,7 +138,8 @@ func (c *cli) simulate(cmd *cobra.Command, args []string) error {
 			failed++
 			t.add(r.Name, "error", r.Error.Error())
 		default:
-			t.add(r.Name, r.Decision, r.Reasons[len(r.Reasons)-1].Text)
+			last := r.Reasons[len(r.Reasons)-1]
+			t.add(r.Name, r.Decision, withStatement(strings.TrimPrefix(last.Text, r.Decision+" "), last.Statement, last.Policy))
 		}
 	}
 	var v any = results

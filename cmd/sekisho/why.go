@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,11 +63,18 @@ func (t *shownTrace) decided() string {
 		return ""
 	}
 	last := t.Reasons[len(t.Reasons)-1]
-	text := strings.TrimPrefix(last.Text, t.Decision+" ")
-	if last.Statement != "" {
-		text += fmt.Sprintf(" (statement %q of %s)", last.Statement, last.Policy)
+	return withStatement(strings.TrimPrefix(last.Text, t.Decision+" "), last.Statement, last.Policy)
+}
+
+// withStatement adds which statement decided, if one did, to the last reason of a trace.
+func withStatement(text, statement, policy string) string {
+	if statement == "" {
+		return text
 	}
-	return text
+	if strings.Trim(statement, "0123456789") != "" { // a Sid rather than a number
+		statement = strconv.Quote(statement)
+	}
+	return text + " (statement " + statement + " of " + policy + ")"
 }
 
 func (c *cli) why(cmd *cobra.Command, id string) error {
