@@ -49,7 +49,7 @@ func (t *test) withoutKey() bool {
 			}
 		}
 		return false
-	case t.ifExists || t.quantity == "forallvalues":
+	case t.ifExists && t.quantity != "foranyvalue" || t.quantity == "forallvalues":
 		return true
 	}
 	return t.negated && t.quantity == ""

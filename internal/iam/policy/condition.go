@@ -118,7 +118,7 @@ func (c *condition) match(e *evaluator, deny bool) bool {
 		return false
 	}
 	switch {
-	case !ok && (c.ifExists || c.quantifier == forAllValues):
+	case !ok && (c.ifExists && c.quantifier != forAnyValue || c.quantifier == forAllValues): // none of no values is one, IfExists or not
 		return true
 	case !ok:
 		return c.negate && c.quantifier == plain

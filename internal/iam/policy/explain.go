@@ -216,6 +216,8 @@ func (c *condition) check(e *evaluator, deny bool) Check {
 		out.Note = "the request has the key"
 	case c.op == isNull:
 		out.Note = "the request does not have the key"
+	case !ok && c.quantifier == forAnyValue:
+		out.Note = "the request does not have the key; ForAnyValue then does not hold"
 	case !ok && c.ifExists:
 		out.Note = "the request does not have the key; …IfExists then holds"
 	case !ok && c.quantifier == forAllValues:
