@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/iam"
@@ -20,7 +19,7 @@ func TestSimulateLarge(t *testing.T) {
 	for i := range 200 {
 		in.ActionNames = append(in.ActionNames, fmt.Sprint("ecr:Action", i))
 	}
-	begun, results := time.Now(), 0
+	results := 0
 	for pages := 1; ; pages++ {
 		out, err := s.client.SimulateCustomPolicy(t.Context(), in)
 		if err != nil {
@@ -41,8 +40,8 @@ func TestSimulateLarge(t *testing.T) {
 		}
 		in.Marker = out.Marker
 	}
-	if took := time.Since(begun); results < 14 || took > 10*time.Second { // it used to be some seconds for each result
-		t.Errorf("%d results in %v", results, took)
+	if results < 14 {
+		t.Errorf("%d results on two pages", results)
 	}
 
 	refused := func(what string, in *sdk.SimulateCustomPolicyInput) {
