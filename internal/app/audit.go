@@ -16,17 +16,22 @@ func (in *Instance) note(c *iam.Caller, r *iam.Request, d iam.Decision) {
 	e := event(c, r.Action, r.Resource.ARN)
 	e.Allowed, e.Reason = d.Allowed, d.Reason
 	if d.Trace != nil {
-		e.Explain = func() string {
-			trace, err := traceText(d.Trace(), audit.MaxTrace)
-			if err != nil {
-				in.Log.Error("a refusal was not explained", "request_id", e.RequestID, "err", err)
-			}
-			return trace
-		}
+		e.Explain = in.explain(d.Trace, e.RequestID) // not here: it would put e of every decision on the heap
 	}
 	in.Audit.Record(e)
 	if in.Directory != nil { // while it opens
 		in.Directory.Used(c, r.Action, in.Config.Region)
+	}
+}
+
+// explain returns what tells how the refusal of a request came about, as JSON.
+func (in *Instance) explain(trace func() *policy.Trace, requestID string) func() string {
+	return func() string {
+		text, err := traceText(trace(), audit.MaxTrace)
+		if err != nil {
+			in.Log.Error("a refusal was not explained", "request_id", requestID, "err", err)
+		}
+		return text
 	}
 }
 
