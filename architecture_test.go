@@ -26,7 +26,7 @@ var layers = [][]string{
 }
 
 // testOnly are packages that exist for tests: nothing that is shipped imports them.
-var testOnly = []string{"blob/blobtest", "blob/blobtest/s3server", "durable/faultfs", "iam/oidc/oidctest", "meta/metatest", "registry/registrytest"}
+var testOnly = []string{"awsapi/bototest", "blob/blobtest", "blob/blobtest/s3server", "durable/faultfs", "iam/oidc/oidctest", "meta/metatest", "registry/registrytest"}
 
 // foreign says which packages may import a module that belongs behind a seam of ours.
 var foreign = map[string][]string{

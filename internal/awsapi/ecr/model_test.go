@@ -1,14 +1,13 @@
 package ecr_test
 
 import (
-	"bytes"
-	"os"
-	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecr"
+
+	"github.com/sekisho/sekisho/internal/awsapi/bototest"
 )
 
 // operations returns those that are served and those that are refused by name.
@@ -28,15 +27,9 @@ func TestModel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	name := python(t, "boto3")
 	s := newServer(t)
 	served, refused := s.operations()
-	cmd := exec.CommandContext(t.Context(), name, "testdata/model.py", strings.Join(served, ","), strings.Join(refused, ","))
-	cmd.Env = append(os.Environ(), s.env()...)
-	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.HasSuffix(out, []byte("ok\n")) {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bototest.Run(t, s.env(), "testdata/model.py", strings.Join(served, ","), strings.Join(refused, ","))
 }
 
 // TestEveryOperation: what the SDK has is served or refused by name.

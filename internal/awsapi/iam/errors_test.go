@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"testing"
 
+	"github.com/sekisho/sekisho/internal/awsapi/bototest"
 	"github.com/sekisho/sekisho/internal/awsapi/iam"
 	"github.com/sekisho/sekisho/internal/iam/directory"
 )
@@ -21,7 +22,7 @@ model = botocore.session.get_session().get_service_model('iam')
 errors = [s.metadata.get('error') for s in model.error_shapes]
 print(json.dumps({e['code']: e['httpStatusCode'] for e in errors if e}))
 `
-	out, err := exec.CommandContext(t.Context(), python(t, "botocore"), "-c", script).Output()
+	out, err := exec.CommandContext(t.Context(), bototest.Python(t, "botocore"), "-c", script).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

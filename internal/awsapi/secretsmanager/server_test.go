@@ -3,7 +3,6 @@ package secretsmanager_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
@@ -24,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sekisho/sekisho/internal/awsapi"
+	"github.com/sekisho/sekisho/internal/awsapi/bototest"
 	"github.com/sekisho/sekisho/internal/awsapi/secretsmanager"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
@@ -209,7 +209,7 @@ func TestMalformedTellsNothing(t *testing.T) {
 // post sends a signed body as it is.
 func (s *server) post(t *testing.T, operation, body string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), python(t, "botocore"), "-c", `
+	cmd := exec.CommandContext(t.Context(), bototest.Python(t, "botocore"), "-c", `
 import sys, urllib.request, urllib.error
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -229,29 +229,11 @@ except urllib.error.HTTPError as e: print(e.read())
 	return string(out)
 }
 
-// python returns the name of a python that has the module.
-func python(t *testing.T, module string) string {
-	t.Helper()
-	name, err := exec.LookPath("python3")
-	if err == nil {
-		err = exec.CommandContext(t.Context(), name, "-c", "import "+module).Run()
-	}
-	if err == nil {
-		return name
-	}
-	if os.Getenv("SEKISHO_REQUIRE_TOOLS") == "1" {
-		t.Fatalf("python3 with %s is required: %v", module, err)
-	}
-	t.Skipf("SKIPPED: no python3 with %s: %v", module, err)
-	return ""
-}
-
 // TestBoto3 calls every operation that is served, and holds the answers against the service's model.
 func TestBoto3(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	name := python(t, "boto3")
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/password", []byte("from a file\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -263,64 +245,12 @@ func TestBoto3(t *testing.T) {
 			args = append(args, operation)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+s.URL, "AWS_REGION="+region, "AWS_DEFAULT_REGION="+region, "AWS_ACCESS_KEY_ID="+s.key.ID,
-		"AWS_SECRET_ACCESS_KEY="+s.key.Secret.Reveal(), "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if !bytes.HasSuffix(out, []byte("ok\n")) {
-		t.Errorf("%s", out)
-	}
-}
-
-// constraint is one of the model's.
-type constraint struct {
-	Required, Sensitive bool
-	Min, Max            int64
-	Pattern             string
-}
-
-// model is botocore's copy of the service's model: of each operation the constraints of its input.
-func model(t *testing.T) map[string]map[string]constraint {
-	t.Helper()
-	const script = `
-import json
-import botocore.session
-model = botocore.session.get_session().get_service_model('secretsmanager')
-def walk(shape, path, required, out):
-    c = {}
-    if required: c['required'] = True
-    for k in ('min', 'max', 'pattern', 'sensitive'):
-        if shape.metadata.get(k): c[k] = shape.metadata[k]
-    if c and not shape.metadata.get('enum') or required: out[path] = c
-    if shape.type_name == 'structure':
-        for n, m in shape.members.items():
-            walk(m, path + '.' + n if path else n, n in shape.required_members, out)
-    elif shape.type_name == 'list':
-        walk(shape.member, path + '[]', False, out)
-result = {}
-for op in model.operation_names:
-    out = {}
-    walk(model.operation_model(op).input_shape, '', False, out)
-    result[op] = out
-print(json.dumps(result))
-`
-	out, err := exec.CommandContext(t.Context(), python(t, "botocore"), "-c", script).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var operations map[string]map[string]constraint
-	if err := json.Unmarshal(out, &operations); err != nil {
-		t.Fatal(err)
-	}
-	return operations
+	bototest.Run(t, bototest.Env(s.URL, region, s.key.ID, s.key.Secret.Reveal()), args...)
 }
 
 // TestModel holds the operations and their constraints against the model that botocore ships.
 func TestModel(t *testing.T) {
-	operations := model(t)
+	operations := bototest.Model(t, "secretsmanager")
 	var got []string
 	for name := range (&secretsmanager.API{}).Service().Operations() {
 		got = append(got, name)
@@ -329,12 +259,9 @@ func TestModel(t *testing.T) {
 		t.Errorf("operations (-model +ours):\n%s", diff)
 	}
 	for name, members := range secretsmanager.Constraints() {
-		got := map[string]constraint{}
-		for _, m := range members {
-			got[m.Path] = constraint{Required: m.Required, Sensitive: m.Sensitive, Min: m.Min, Max: m.Max, Pattern: m.PatternText()}
-		}
+		got := bototest.Constraints(members)
 		want := operations[name]
-		maps.DeleteFunc(want, func(path string, _ constraint) bool { return strings.HasPrefix(path, "AddReplicaRegions[]") }) // they are refused
+		maps.DeleteFunc(want, func(path string, _ bototest.Constraint) bool { return strings.HasPrefix(path, "AddReplicaRegions[]") }) // they are refused
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-model +ours):\n%s", name, diff)
 		}

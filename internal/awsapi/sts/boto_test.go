@@ -1,11 +1,11 @@
 package sts_test
 
 import (
-	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/sekisho/sekisho/internal/awsapi/bototest"
 )
 
 // TestBoto3 has boto3 find its credentials in the ways that people configure: a profile with a role and another profile as
@@ -13,16 +13,6 @@ import (
 func TestBoto3(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
-	}
-	name, err := exec.LookPath("python3")
-	if err == nil {
-		err = exec.CommandContext(t.Context(), name, "-c", "import boto3").Run()
-	}
-	if err != nil {
-		if os.Getenv("SEKISHO_REQUIRE_TOOLS") == "1" {
-			t.Fatalf("python3 with boto3 is required: %v", err)
-		}
-		t.Skipf("SKIPPED: no python3 with boto3: %v", err)
 	}
 	s := newServer(t)
 	dir := t.TempDir()
@@ -35,11 +25,7 @@ func TestBoto3(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), name, "testdata/client.py", dir, account, builder)
-	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+s.URL, "AWS_REGION="+region, "AWS_DEFAULT_REGION="+region, "AWS_EC2_METADATA_DISABLED=true",
-		"AWS_CONFIG_FILE="+filepath.Join(dir, "config"), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(dir, "credentials"), "PYTHONDONTWRITEBYTECODE=1")
-	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.HasSuffix(out, []byte("ok\n")) {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bototest.Run(t, []string{"AWS_ENDPOINT_URL=" + s.URL, "AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region, "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_CONFIG_FILE=" + filepath.Join(dir, "config"), "AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(dir, "credentials"), "PYTHONDONTWRITEBYTECODE=1"},
+		"testdata/client.py", dir, account, builder)
 }
