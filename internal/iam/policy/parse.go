@@ -84,7 +84,6 @@ func (ps *parser) document(root *node) error {
 			if m.value.kind != stringNode {
 				return ps.wrong(m.value, "Id", "a string")
 			}
-			ps.p.id = m.value.text
 		case "Statement":
 			list = m
 		default:
@@ -119,7 +118,7 @@ func (ps *parser) document(root *node) error {
 			return ps.errorAt(item.offset, path+".Sid", "another statement has the Sid %q too; a Sid is unique in its policy", st.sid)
 		}
 		sids[st.sid] = true
-		st.index, st.label = i, newLabel(st.sid, i)
+		st.label = newLabel(st.sid, i)
 		if st.deny {
 			ps.p.deny = append(ps.p.deny, i)
 		} else {

@@ -31,7 +31,6 @@ type Policy struct {
 	document   string
 	kind       Kind
 	variables  bool // Version 2012-10-17
-	id         string
 	statements []statement
 	deny       []int // indexes of the statements with that effect
 	allow      []int
@@ -54,7 +53,6 @@ func (p *Policy) Kind() Kind { return p.kind }
 
 // statement is one statement.
 type statement struct {
-	index int // from 0
 	sid   string
 	label string // the Sid or, without one, the number from 1
 	deny  bool
