@@ -2,8 +2,9 @@ package policy
 
 import "strings"
 
-// Context holds the condition keys of a request. Implementations must be safe
-// for concurrent use by readers.
+// Context holds the condition keys of a request. A decision asks it from one
+// goroutine; those that are decided on at the same time need one each, unless an
+// implementation is safe for concurrent use.
 type Context interface {
 	// Values returns the values of a key that is given in lower case, and
 	// whether the request has it.

@@ -16,7 +16,7 @@
 //
 // It is not where policies are stored, found or attached, and it knows no
 // catalogue of actions beyond the few whose evaluation AWS treats specially
-// (see special.go).
+// (see special.go) and those that have no resource (see wildcardonly.go).
 //
 // The rules are those of "Policy evaluation logic" and "IAM JSON policy element
 // reference" in the IAM User Guide; comments name the page where it is not obvious.

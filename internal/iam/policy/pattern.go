@@ -36,7 +36,7 @@ type pattern struct {
 	tokens        []token
 }
 
-// compilePattern returns the pattern that s is, given its tokens.
+// newPattern returns the pattern that s is, given its tokens.
 func newPattern(s string, tokens []token, fold bool) pattern {
 	p := pattern{source: s, fold: fold, tokens: tokens}
 	switch {
