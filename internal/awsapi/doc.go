@@ -6,8 +6,8 @@
 //
 // Invariants:
 //   - No operation runs without a verified signature over everything that it reads, but for those that are [Op.Unsigned].
-//   - A body is read only up to its operation's limit, and only for a key that exists or if it is short; large bodies share
-//     an allowance.
+//   - A body is read only up to its operation's limit, and kept only for a key that exists or if it is short; large bodies
+//     share an allowance.
 //   - Forms and JSON that two readers could take differently are refused: duplicate members, invalid UTF-8, anything after
 //     the end.
 //   - An error that no table knows is a 500 with the request id and nothing else; what it was is for the log.

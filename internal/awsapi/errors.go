@@ -11,7 +11,8 @@ import (
 	"github.com/sekisho/sekisho/internal/iam/sigv4"
 )
 
-// Error is an error as clients see it. Where the SDK has a type for an error, that is used instead.
+// Error is an error as clients see it. Services in JSON use the SDK's type for an error instead where it has one: its
+// members are in the answer. In XML there are a code and a message only.
 type Error struct {
 	Code    string
 	Message string

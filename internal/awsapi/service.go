@@ -59,7 +59,7 @@ func NewQuery(signingName, version, namespace string, o ServiceOptions) *Service
 // Op describes an operation.
 type Op struct {
 	Name    string
-	MaxBody int64    // bytes; 0: DefaultMaxBody
+	MaxBody int64    // bytes, in JSON; 0, and always in the Query protocol: DefaultMaxBody
 	Members []Member // constraints of the input
 	// Unsigned is an operation of the Query protocol that is called with no signature, by an anonymous caller, whose body
 	// has at most 64 KiB. If there is a signature nevertheless, it must be right.
@@ -68,7 +68,7 @@ type Op struct {
 	EmptyResult bool
 }
 
-// DefaultMaxBody is the longest body of an operation that does not say otherwise.
+// DefaultMaxBody is the longest body of an operation that does not say otherwise, in bytes.
 const DefaultMaxBody = 1 << 20
 
 // operation is an Op with its function, the types gone.
