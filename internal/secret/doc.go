@@ -7,7 +7,7 @@
 //   - Values are sealed in the database, bound to account, name and version (package seal). They are in no error, log,
 //     audit record or other way of printing: [Value] shows itself only when it is told to.
 //   - A change and its audit record are one transaction.
-//   - A secret that is scheduled for deletion gives no value and takes no change but its restoring.
+//   - A secret that is scheduled for deletion gives no value and takes no change but its restoring and its removal.
 //   - A value that refers outward is only followed to where the configuration allows its account to go.
 //
 // It is not where secrets are made or rotated by themselves, and it knows nothing of AWS's wire format.

@@ -15,7 +15,8 @@ type Filter struct {
 // FilterKey says what a filter looks at.
 type FilterKey string
 
-// The keys (API_Filter). All but ByDescription and ByAll mind the case; all match from the start.
+// The keys (API_Filter). ByDescription and ByAll match from the start of any word and don't mind the case; the others match
+// from the start and do.
 const (
 	ByDescription   FilterKey = "description"
 	BySecretName    FilterKey = "name"

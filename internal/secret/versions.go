@@ -19,7 +19,6 @@ import (
 const (
 	Current  = "AWSCURRENT"
 	Previous = "AWSPREVIOUS"
-	Pending  = "AWSPENDING"
 )
 
 const (
@@ -126,14 +125,14 @@ func (s *Store) putVersion(ctx context.Context, tx *meta.Tx, x *Secret, version 
 
 // sameVersion reports whether there is a version with the value. One with another value is an error.
 func (s *Store) sameVersion(ctx context.Context, tx *meta.Tx, x *Secret, version string, v Value) (bool, error) {
-	was, kind, _, err := s.open(ctx, tx, x, version)
+	was, _, _, err := s.open(ctx, tx, x, version)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if was.binary = kind == kindBinary; !was.equal(v) {
+	if !was.equal(v) {
 		return false, errorf(Exists, "You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", version, x.ARN)
 	}
 	return true, nil
