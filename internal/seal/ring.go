@@ -226,11 +226,8 @@ func (r *Ring) newest(ctx context.Context, tx *meta.Tx) (uint32, cipher.AEAD, er
 }
 
 func (r *Ring) insertFirst(ctx context.Context, tx *meta.Tx) error {
-	wrapped, err := r.wrap(1, newKey())
-	if err == nil {
-		_, err = tx.Exec(ctx, `INSERT INTO sealing_keys (id, master, key) SELECT 1, $1, $2
-			WHERE NOT EXISTS (SELECT 1 FROM sealing_keys) ON CONFLICT (id) DO NOTHING`, r.masters[0].fingerprint, wrapped)
-	}
+	_, err := tx.Exec(ctx, `INSERT INTO sealing_keys (id, master, key) SELECT 1, $1, $2
+		WHERE NOT EXISTS (SELECT 1 FROM sealing_keys) ON CONFLICT (id) DO NOTHING`, r.masters[0].fingerprint, r.wrap(1, newKey()))
 	if err != nil {
 		return fmt.Errorf("make sealing key: %w", err)
 	}
@@ -244,8 +241,8 @@ func newKey() []byte {
 }
 
 // wrap seals a sealing key under the first master key.
-func (r *Ring) wrap(id uint32, key []byte) ([]byte, error) {
-	return r.masters[0].sealing.Seal(nil, nil, key, wrapName(id)), nil
+func (r *Ring) wrap(id uint32, key []byte) []byte {
+	return r.masters[0].sealing.Seal(nil, nil, key, wrapName(id))
 }
 
 // unwrap opens a sealing key. Its bytes are for wrapping it again.

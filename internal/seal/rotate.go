@@ -70,19 +70,13 @@ func (r *Ring) add(ctx context.Context, tx *meta.Tx) (newest uint32, err error) 
 	}
 	for _, k := range old {
 		newest = max(newest, k.id)
-		wrapped, err := r.wrap(k.id, k.key)
-		if err == nil {
-			_, err = tx.Exec(ctx, `UPDATE sealing_keys SET master = $1, key = $2 WHERE id = $3`, r.masters[0].fingerprint, wrapped, int64(k.id))
-		}
+		_, err := tx.Exec(ctx, `UPDATE sealing_keys SET master = $1, key = $2 WHERE id = $3`, r.masters[0].fingerprint, r.wrap(k.id, k.key), int64(k.id))
 		if err != nil {
 			return 0, err
 		}
 	}
 	newest++
-	wrapped, err := r.wrap(newest, newKey())
-	if err == nil {
-		_, err = tx.Exec(ctx, `INSERT INTO sealing_keys (id, master, key) VALUES ($1, $2, $3)`, int64(newest), r.masters[0].fingerprint, wrapped)
-	}
+	_, err = tx.Exec(ctx, `INSERT INTO sealing_keys (id, master, key) VALUES ($1, $2, $3)`, int64(newest), r.masters[0].fingerprint, r.wrap(newest, newKey()))
 	return newest, err
 }
 
