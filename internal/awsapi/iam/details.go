@@ -2,7 +2,6 @@ package iam
 
 import (
 	"context"
-	"encoding/base64"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -43,7 +42,7 @@ func (a *API) getAccountAuthorizationDetails(ctx context.Context, c *awsapi.Call
 		Policies:        each(d.Policies, toPolicyDetail),
 	}
 	if more {
-		out.Marker = new(base64.RawURLEncoding.EncodeToString([]byte(d.Last)))
+		out.Marker = markerAfter(d.Last)
 	}
 	return out, nil
 }

@@ -47,8 +47,11 @@ func list[T any](marker *string, maxItems *int32, name func(*T) string, read fun
 	if err != nil || !more || len(items) == 0 {
 		return items, false, nil, err
 	}
-	return items, true, new(base64.RawURLEncoding.EncodeToString([]byte(name(&items[len(items)-1])))), nil
+	return items, true, markerAfter(name(&items[len(items)-1])), nil
 }
+
+// markerAfter returns the Marker of what follows a name, which page reads.
+func markerAfter(last string) *string { return new(base64.RawURLEncoding.EncodeToString([]byte(last))) }
 
 // What lists are sorted by.
 func userName(u *directory.User) string              { return u.Name }
