@@ -12,6 +12,6 @@
 //   - Secrets are sealed at rest and are in no log, error or String method.
 //   - A token is good only as long as the access key that it was issued to.
 //
-// It is not where requests are authorised: that is the registry's choke point,
-// which asks an Authorizer. Nor does it know HTTP.
+// It is not where requests are authorised: that is each domain's own choke point,
+// which asks a [Judge]. Nor does it know HTTP.
 package iam
