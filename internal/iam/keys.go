@@ -34,7 +34,7 @@ func (s *Service) newKey(account, principal string) *AccessKey {
 // NewKey makes an access key up: id, secret, time. It is nobody's, and not known before [Service.AddKey].
 func (s *Service) NewKey() *AccessKey {
 	return &AccessKey{
-		ID:      randomKeyID(),
+		ID:      randomKeyID(keyIDPrefix),
 		Status:  KeyActive,
 		Created: s.now().UTC().Truncate(time.Microsecond),
 		Secret:  NewSecret(randomSecret()),

@@ -2,9 +2,9 @@ package iam
 
 import "crypto/rand"
 
-// randomKeyID returns a new access key id as AWS forms them.
-func randomKeyID() string {
-	return keyIDPrefix + rand.Text()[:16] // 80 random bits; the id is no secret, only unique
+// randomKeyID returns a new access key id as AWS forms them, with the prefix of its kind.
+func randomKeyID(prefix string) string {
+	return prefix + rand.Text()[:16] // 80 random bits; the id is no secret, only unique
 }
 
 // randomSecret returns 40 letters and digits, 238 random bits. AWS has "+" and

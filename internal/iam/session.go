@@ -2,7 +2,6 @@ package iam
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -88,7 +87,7 @@ func (s *Service) NewSession(ctx context.Context, g Grant) (*Credentials, error)
 		return nil, fmt.Errorf("new session of %s: %w", p.ARN, err)
 	}
 	c := &Credentials{
-		AccessKeyID: sessionIDPrefix + rand.Text()[:16],
+		AccessKeyID: randomKeyID(sessionIDPrefix),
 		Secret:      NewSecret(randomSecret()),
 		Expires:     p.Session.Expires.UTC().Truncate(time.Second), // what tokens and answers can say
 	}
