@@ -41,16 +41,17 @@ type keySet struct {
 
 // verify returns the payload of a token if one of the keys signed it.
 func (s *keySet) verify(ctx context.Context, now time.Time, jws *jose.JSONWebSignature) ([]byte, error) {
-	keys, age, err := s.known(now)
+	keys, age := s.known(now)
 	if age >= freshFor && !s.fixed {
-		keys, err = s.ask(ctx, now)
-	}
-	if err != nil {
-		return nil, err
+		var err error
+		if keys, err = s.ask(ctx, now); err != nil {
+			return nil, err
+		}
 	}
 	header := jws.Signatures[0].Header
 	candidates := matching(keys, header)
 	if len(candidates) == 0 && !s.fixed && age < freshFor {
+		var err error
 		if keys, err = s.ask(ctx, now); err != nil {
 			return nil, err
 		}
@@ -68,13 +69,13 @@ func (s *keySet) verify(ctx context.Context, now time.Time, jws *jose.JSONWebSig
 }
 
 // known returns the keys and how old they are.
-func (s *keySet) known(now time.Time) (keys []jose.JSONWebKey, age time.Duration, err error) {
+func (s *keySet) known(now time.Time) (keys []jose.JSONWebKey, age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.keys == nil {
-		return nil, freshFor, nil
+		return nil, freshFor
 	}
-	return s.keys, max(now.Sub(s.read), 0), nil
+	return s.keys, max(now.Sub(s.read), 0)
 }
 
 // ask reads the keys, unless that was tried a moment ago, and returns the newest there are.
