@@ -1,9 +1,6 @@
 package directory
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // Kind is a kind of things that have a name in an account.
 type Kind string
@@ -139,6 +136,3 @@ type Attachment struct {
 	Kind     Kind // user, group or role
 	Name, ID string
 }
-
-// NameOf returns the name at the end of an ARN: of a user, a group, a role or a policy.
-func NameOf(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
