@@ -22,7 +22,7 @@ func NewAccountNumber() string {
 // CreateAccount makes an account and its first root access key, whose secret only the answer has. The account that does not
 // exist yet is the resource: no principal of another one may make it, only the server itself.
 func (s *Service) CreateAccount(ctx context.Context, c *iam.Caller, number string) (*iam.Account, *iam.AccessKey, error) {
-	if len(number) != 12 || strings.Trim(number, "0123456789") != "" {
+	if !isAccount(number) {
 		return nil, nil, errf(ValidationError, "The account %.20q is not valid: it has 12 digits.", number)
 	}
 	c = orNobody(c)
@@ -105,7 +105,7 @@ func (s *Service) changeAlias(ctx context.Context, c *iam.Caller, action, alias 
 func checkAlias(alias string) error {
 	ok := len(alias) >= 3 && len(alias) <= 63 && strings.Trim(alias, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
 		alias[0] != '-' && alias[len(alias)-1] != '-' && !strings.Contains(alias, "--")
-	if !ok || len(alias) == 12 && strings.Trim(alias, "0123456789") == "" {
+	if !ok || isAccount(alias) {
 		return errf(ValidationError, "1 validation error detected: Value '%.63s' at 'accountAlias' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$", alias)
 	}
 	return nil

@@ -94,7 +94,7 @@ func parseARN(kind Kind, arn string) (account, name string, ok bool) {
 	}
 	account, rest, _ = strings.Cut(rest, ":")
 	rest, found = strings.CutPrefix(rest, string(kind)+"/")
-	if !found || account != awsAccount && (len(account) != 12 || strings.Trim(account, "0123456789") != "") {
+	if !found || account != awsAccount && !isAccount(account) {
 		return "", "", false
 	}
 	if kind == KindPolicy {
@@ -120,9 +120,7 @@ func (s *Service) check(ctx context.Context, c *iam.Caller, res iam.Resource, n 
 
 // on checks an action that is on no one thing of the account: on all that a suffix such as "user/" names, or "*".
 func (s *Service) on(ctx context.Context, c *iam.Caller, action, suffix string) error {
-	if c == nil {
-		c = &iam.Caller{}
-	}
+	c = orNobody(c)
 	res := iam.Resource{ARN: "*", Account: c.Account}
 	if suffix != "*" {
 		res.ARN = "arn:aws:iam::" + c.Account + ":" + suffix

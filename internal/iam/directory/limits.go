@@ -85,6 +85,11 @@ func checkText(l limit, name string) error {
 	return nil
 }
 
+// isAccount reports whether s has the form of an account's number.
+func isAccount(s string) bool {
+	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
+}
+
 func letterOrDigit(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
