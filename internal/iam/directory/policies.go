@@ -58,7 +58,7 @@ func (s *Service) Policy(ctx context.Context, c *iam.Caller, arn string) (*Manag
 	return r.policy(), err
 }
 
-// uses of a managed policy.
+// policyUses is how many have a managed policy, and how many are limited by it.
 type policyUses struct{ permissions, boundaries int }
 
 // attachments counts who has a policy, in an account, or with "" in all.
