@@ -9,6 +9,7 @@ import (
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/sigv4"
+	"github.com/sekisho/sekisho/internal/meta"
 )
 
 // Error is an error as clients see it. Services in JSON use the SDK's type for an error instead where it has one: its
@@ -150,8 +151,12 @@ func explain(err error, names map[fault]called, o *ServiceOptions, requestID str
 		e = o.Explain(err)
 	}
 	if e == nil {
+		message := "An internal error occurred"
+		if meta.IsFull(err) {
+			message = "The disk of the server's database is full or fails: free space there and try again"
+		}
 		e = &Error{Code: o.Internal, Status: http.StatusInternalServerError,
-			Message: "An internal error occurred; the server's log has the reason under request id " + requestID}
+			Message: message + "; the server's log has the reason under request id " + requestID}
 	}
 	status := http.StatusBadRequest
 	if own, ok := e.(*Error); ok && own.Status != 0 {

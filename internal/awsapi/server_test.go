@@ -31,6 +31,8 @@ import (
 	"github.com/sekisho/sekisho/internal/awsapi"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/meta/metatest"
 )
 
 const (
@@ -73,8 +75,26 @@ func (keys) WrongSecret(id string, _ netip.Addr) error {
 
 var errSecretDetail = errors.New("a detail that is nobody's business")
 
+// fullError returns the error of a database that can't grow.
+func fullError(t *testing.T) error {
+	t.Helper()
+	err := metatest.Open(t, metatest.SQLite(t)).Update(t.Context(), func(tx *meta.Tx) error {
+		for _, q := range []string{`PRAGMA max_page_count = 1`, `CREATE TABLE fat (data BLOB)`, `INSERT INTO fat (data) VALUES (zeroblob(1000000))`} {
+			if _, err := tx.Exec(t.Context(), q); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if !meta.IsFull(err) {
+		t.Fatalf("error %v, want full", err)
+	}
+	return err
+}
+
 // newServer serves a few operations that behave as the repository's name tells them to.
 func newServer(t *testing.T) (*httptest.Server, *bytes.Buffer) {
+	full := fullError(t)
 	o := awsapi.ServiceOptions{
 		Internal: "ServerException",
 		Invalid: func(member, constraint string) smithy.APIError {
@@ -100,6 +120,8 @@ func newServer(t *testing.T) (*httptest.Server, *bytes.Buffer) {
 				return nil, iam.Decision{Reason: "because of this test"}.Denied(c.Caller, iam.On(c.Caller, "ecr:DeleteRepository", "*"))
 			case "internal":
 				return nil, errSecretDetail
+			case "full":
+				return nil, fmt.Errorf("%w: %w", errSecretDetail, full)
 			case "server":
 				return nil, &types.ServerException{Message: aws.String("disk full")}
 			case "panic":
@@ -262,6 +284,7 @@ func TestJSONErrors(t *testing.T) {
 		{"denied", del("denied"), 400, "AccessDeniedException",
 			"User: arn:aws:iam::111122223333:root is not authorized to perform: ecr:DeleteRepository on resource: * because of this test; more: sekisho why "},
 		{"internal", del("internal"), 500, "ServerException", "the server's log has the reason under request id "},
+		{"full", del("full"), 500, "ServerException", "database is full or fails: free space there and try again; the server's log has the reason under request id "},
 		{"server", del("server"), 500, "ServerException", "disk full"},
 		{"typed", del("typed"), 400, "InvalidLayerPartException", "part"},
 		{"constraint", del("x"), 400, "InvalidParameterException", "repositoryName: Member must have length greater than or equal to 2"},
