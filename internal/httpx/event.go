@@ -106,8 +106,8 @@ func clip(s string) string {
 }
 
 // secretParam matches the query parameters that grant something to whoever reads
-// them: AWS's presigned signatures and session tokens, and bearer tokens.
-var secretParam = regexp.MustCompile(`(?i)((?:x-amz-signature|x-amz-security-token|x-amz-credential|signature|token|access_token|id_token|client_secret|password|code)=)[^&\s"']*`)
+// them: AWS's presigned signatures and session tokens, bearer tokens, secrets and passwords.
+var secretParam = regexp.MustCompile(`(?i)((?:x-amz-signature|x-amz-security-token|x-amz-credential|signature|token|access_token|id_token|secret|password|passwd|code)=)[^&\s"']*`)
 
 // Redact strikes out the values of secret query parameters in s, which is a query
 // or a text that may quote one, such as the error of an HTTP client.

@@ -104,6 +104,7 @@ func TestRedact(t *testing.T) {
 		"n=1&last=a": "n=1&last=a",
 		"X-Amz-Signature=ab&x-amz-security-token=c%2Fd&X-Amz-Date=2": "X-Amz-Signature=REDACTED&x-amz-security-token=REDACTED&X-Amz-Date=2",
 		`open "https://h/k?access_token=a": EOF`:                     `open "https://h/k?access_token=REDACTED": EOF`,
+		"secret=a&client_secret=b&passwd=c&n=1":                      "secret=REDACTED&client_secret=REDACTED&passwd=REDACTED&n=1",
 		"digest=sha256:00&_state=abc":                                "digest=sha256:00&_state=abc",
 	} {
 		if got := Redact(in); got != want {
