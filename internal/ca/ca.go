@@ -122,12 +122,16 @@ func Copy(from, to string) error {
 }
 
 // put writes the files of an authority, the certificate last: it is what says that there
-// is one.
+// is one. Where that can't be written, the key is not left behind: it would be in the way of
+// the next attempt.
 func put(dir string, keyPEM, certPEM []byte) error {
 	if err := durable.WriteFile(durable.OS{}, filepath.Join(dir, keyFile), keyPEM, 0o600); err != nil {
 		return fmt.Errorf("write the authority's key: %w", err)
 	}
 	if err := durable.WriteFile(durable.OS{}, filepath.Join(dir, CertFile), certPEM, 0o644); err != nil {
+		if _, there := os.Lstat(filepath.Join(dir, CertFile)); errors.Is(there, fs.ErrNotExist) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, keyFile)))
+		}
 		return fmt.Errorf("write root certificate: %w", err)
 	}
 	return nil

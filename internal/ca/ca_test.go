@@ -74,6 +74,27 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+// TestCreateFails: what could not be made leaves nothing that is in the way of the next attempt.
+func TestCreateFails(t *testing.T) {
+	dir := t.TempDir()
+	obstacle := filepath.Join(dir, CertFile+".tmp", "x")
+	if err := os.MkdirAll(obstacle, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(dir, nil, time.Now); err == nil || !strings.Contains(err.Error(), "write root certificate") {
+		t.Fatalf("error %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, keyFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the key: %v", err)
+	}
+	if err := os.RemoveAll(filepath.Dir(obstacle)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(dir, nil, time.Now); err != nil {
+		t.Errorf("again: %v", err)
+	}
+}
+
 func TestCopy(t *testing.T) {
 	a, dir := create(t)
 	to := filepath.Join(t.TempDir(), "copied", "ca")
