@@ -19,8 +19,8 @@ import (
 // put aside to be kept.
 const archivedManifest = `archived_at > activated_at`
 
-// ArchiveImage implements [Registry]. If ref has both, the tag must name the digest. An index and what only it names are one image: they go together. Both ways it
-// succeeds where there is nothing to do, because an answer may have been lost.
+// ArchiveImage implements [Registry]. If ref has both, the tag must name the digest. An index and what only it names are
+// one image: they go together. Both ways it succeeds where there is nothing to do, because an answer may have been lost.
 func (l *Local) ArchiveImage(ctx context.Context, c *iam.Caller, repo Repo, ref oci.Reference, archive bool) (*Image, error) {
 	var r *repository
 	var s stale

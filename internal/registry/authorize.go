@@ -96,7 +96,8 @@ func (j *Judge) allows(ctx context.Context, c *iam.Caller, action string, repo R
 }
 
 // Authorize returns next behind the choke point: nothing reaches it that j does not allow. The table of what needs which
-// action is this file; ECR's own names are used, so that policies written for ECR mean the same here.
+// action is this file and authorize_repositories.go, for what concerns registries as wholes [Control]. ECR's own names are
+// used, so that policies written for ECR mean the same here.
 func Authorize(next Registry, j *Judge) Registry { return &authorized{next, j} }
 
 type authorized struct {

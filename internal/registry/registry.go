@@ -30,8 +30,8 @@ type Registry interface {
 	// Manifest returns a manifest by tag or digest. Errors: RepositoryUnknown, ManifestUnknown, ImageArchived.
 	Manifest(ctx context.Context, c *iam.Caller, repo Repo, ref oci.Reference) (*Manifest, error)
 	// PutManifest stores a manifest and points tags at it: all or nothing, durable on return. Pushing what is there
-	// already succeeds, and takes it out of the archive. Errors: RepositoryUnknown, ManifestInvalid, DigestMismatch, BlobsMissing, ManifestsMissing,
-	// TagImmutable, ImageExists.
+	// already succeeds, and takes it out of the archive. Errors: RepositoryUnknown, ManifestInvalid, DigestMismatch,
+	// BlobsMissing, ManifestsMissing, TagImmutable, ImageExists.
 	PutManifest(ctx context.Context, c *iam.Caller, repo Repo, put ManifestPut) (*Manifest, error)
 	// DeleteManifest deletes a manifest and the tags that name it, or, by tag, the tag alone. Errors: RepositoryUnknown,
 	// ManifestUnknown, Referenced.
@@ -66,15 +66,15 @@ type Registry interface {
 	UploadSize(ctx context.Context, c *iam.Caller, repo Repo, id string) (int64, error)
 	// CompleteUpload adds the rest, if any, and makes the upload a blob of repo, durable on return; if the answer was lost
 	// it can be asked for again. If all came with it, nothing is kept after an error. Errors: those of AppendUpload,
-	// RepositoryUnknown, DigestMismatch, LengthMismatch.
+	// RepositoryUnknown, DigestMismatch, LengthMismatch; if the blob is to be new, BlobExists and UploadEmpty.
 	CompleteUpload(ctx context.Context, c *iam.Caller, repo Repo, id string, end UploadEnd) (Descriptor, error)
 	// CancelUpload forgets an upload. Errors: UploadUnknown.
 	CancelUpload(ctx context.Context, c *iam.Caller, repo Repo, id string) error
 
-	// CreateRepository creates a repository. Errors: RepositoryExists, NameInvalid.
+	// CreateRepository creates a repository. Errors: RepositoryExists, NameInvalid, SettingInvalid, TooManyTags.
 	CreateRepository(ctx context.Context, c *iam.Caller, repo Repo, s RepositorySettings, tags map[string]string) (*Repository, error)
 	// CreateByTemplate is CreateRepository with all that a template says. Who pushes or pulls needs no permission for what
-	// the template adds. Errors: RepositoryExists, NameInvalid.
+	// the template adds. Errors: those of CreateRepository, PolicyInvalid, LifecyclePolicyInvalid.
 	CreateByTemplate(ctx context.Context, c *iam.Caller, repo Repo, t *Template) (*Repository, error)
 	// Repository returns one repository. Errors: RepositoryUnknown.
 	Repository(ctx context.Context, c *iam.Caller, repo Repo) (*Repository, error)
@@ -84,7 +84,7 @@ type Registry interface {
 	DeleteRepository(ctx context.Context, c *iam.Caller, repo Repo, force bool) (*Repository, error)
 	// RepositoryTags returns a repository's resource tags. Errors: RepositoryUnknown.
 	RepositoryTags(ctx context.Context, c *iam.Caller, repo Repo) (map[string]string, error)
-	// TagRepository sets and removes resource tags. Errors: RepositoryUnknown, TooManyTags.
+	// TagRepository sets and removes resource tags. Errors: RepositoryUnknown, TooManyTags, SettingInvalid.
 	TagRepository(ctx context.Context, c *iam.Caller, repo Repo, set map[string]string, remove []string) error
 	// PutTagMutability says which tags can be moved. Errors: RepositoryUnknown, SettingInvalid.
 	PutTagMutability(ctx context.Context, c *iam.Caller, repo Repo, m Mutability, exclusions []string) (*Repository, error)

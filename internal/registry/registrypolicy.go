@@ -29,7 +29,7 @@ func (k *Control) RegistryPolicy(ctx context.Context, c *iam.Caller, account str
 // PutRegistryPolicy replaces the policy. It holds for the next request, on every node.
 //
 // Like ECR it keeps a policy that locks its own author out, for there is no parameter to insist by; the record of the
-// change then says so. Errors: SettingInvalid.
+// change then says so. Errors: SettingInvalid; PolicyInvalid where it names a principal that is not there.
 func (k *Control) PutRegistryPolicy(ctx context.Context, c *iam.Caller, account, text string) error {
 	const action = "ecr:PutRegistryPolicy"
 	if err := k.authorize(ctx, c, action, account); err != nil {

@@ -68,7 +68,7 @@ func errTemplateUnknown(account, prefix string) error {
 }
 
 // CreateTemplate adds a template. Who names a role needs iam:PassRole on it. Errors: TemplateExists, SettingInvalid,
-// TooManyTags, TooManyEntries.
+// TooManyTags, TooManyEntries, PolicyInvalid, LifecyclePolicyInvalid.
 func (k *Control) CreateTemplate(ctx context.Context, c *iam.Caller, account, prefix string, t TemplateContent) (*Template, error) {
 	const action = "ecr:CreateRepositoryCreationTemplate"
 	if err := k.authorize(ctx, c, action, account); err != nil {
@@ -93,7 +93,8 @@ func (k *Control) CreateTemplate(ctx context.Context, c *iam.Caller, account, pr
 	return templateOf(e)
 }
 
-// UpdateTemplate changes a template, for repositories to come. Errors: TemplateUnknown, SettingInvalid, TooManyTags.
+// UpdateTemplate changes a template, for repositories to come. Errors: TemplateUnknown, SettingInvalid, TooManyTags,
+// PolicyInvalid, LifecyclePolicyInvalid.
 func (k *Control) UpdateTemplate(ctx context.Context, c *iam.Caller, account, prefix string, change TemplateChange) (*Template, error) {
 	const action = "ecr:UpdateRepositoryCreationTemplate"
 	if err := k.authorize(ctx, c, action, account); err != nil {
@@ -177,7 +178,7 @@ func (t *TemplateContent) checkContent() error {
 		return err
 	}
 	if t.RepositoryPolicy != "" {
-		if _, err := parseRepositoryPolicy(t.RepositoryPolicy); err != nil {
+		if err := checkRepositoryPolicy(t.RepositoryPolicy); err != nil {
 			return err
 		}
 	}

@@ -77,7 +77,8 @@ var rolePattern = regexp.MustCompile(`^arn:aws(-[a-z]+)*:iam::([0-9]{12}):role/[
 
 const maxRoleARN = 640
 
-// checkAccess checks the role and the secret of an Access, as far as their ARNs go, and whether the caller may hand the role on.
+// checkAccess checks the role and the secret of an Access, as far as their ARNs go, and whether the caller may read the
+// secret and hand the role on.
 func (k *Control) checkAccess(ctx context.Context, c *iam.Caller, account string, a *Access) error {
 	if a.CredentialARN != "" {
 		if owner := iam.ARNAccount(a.CredentialARN); owner != account {
