@@ -305,12 +305,9 @@ func (l *Local) keepObject(ctx context.Context, repo Repo, want digest.Digest, o
 		}
 		return l.link(ctx, tx, r, want)
 	})
-	if err != nil {
-		// A commit whose answer was lost, with the connection or because the client went away, may have been done: a
-		// row may name the object. Collection finds out.
-		return d, err
-	}
-	return d, nil
+	// A commit whose answer was lost, with the connection or because the client went away, may have been done: also after
+	// an error a row may name the object. Collection finds out.
+	return d, err
 }
 
 // insertBlob writes a blob's row, unless there is one whose bytes aren't lost.
