@@ -13,7 +13,6 @@ const (
 	MaxRoleInline    = 10240
 	MaxTrustPolicy   = 2048 // unless raised; 8192 is the most
 	MaxSessionPolicy = 2048
-	MaxControlPolicy = 5120  // of an organization
 	MaxEndpoint      = 20480 // of a private endpoint
 )
 
