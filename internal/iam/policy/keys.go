@@ -39,9 +39,12 @@ func (p *Policy) findKeys() []string {
 	for _, key := range keys {
 		names = append(names, key)
 	}
-	slices.SortFunc(names, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
+	slices.SortFunc(names, compareFold)
 	return names
 }
+
+// compareFold compares names of keys, whose case does not count.
+func compareFold(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) }
 
 // Missing returns those of the keys of policies that the request has no value for, sorted.
 func Missing(r *Request, policies ...[]Named) []string {
@@ -60,8 +63,7 @@ func Missing(r *Request, policies ...[]Named) []string {
 			}
 		}
 	}
-	fold := func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) }
-	slices.SortFunc(missing, fold)
+	slices.SortFunc(missing, compareFold)
 	return slices.CompactFunc(missing, strings.EqualFold)
 }
 
