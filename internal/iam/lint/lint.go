@@ -82,7 +82,7 @@ func Check(doc []byte, k Kind) Report {
 	c := &checker{kind: k, budget: maxQuestions, suggestions: maxSuggestions, services: map[string]bool{}, expanded: map[string][]*action{}}
 	p, err := policy.Parse(doc, k.grammar())
 	if err != nil {
-		at := policy.Position{Line: 1, Column: 1}
+		at := start
 		message := err.Error()
 		if e, ok := errors.AsType[*policy.SyntaxError](err); ok {
 			at, message = policy.Position{Line: e.Line, Column: e.Column}, e.Message
