@@ -128,7 +128,7 @@ func hasFold(m map[string]string, key string) bool {
 	return false
 }
 
-// checkPolicy returns a document that can be a session policy.
+// checkPolicy checks that a document can be a session policy.
 func checkPolicy(document string) error {
 	if n := utf8.RuneCountInString(document); n > policy.MaxSessionPolicy {
 		return mismatch(document[:100]+"…", "policy", "Member must have length less than or equal to 2048")
