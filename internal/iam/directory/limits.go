@@ -4,6 +4,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/sekisho/sekisho/internal/iam/policy"
 )
 
 // Sizes of names and texts, from the IAM API Reference.
@@ -24,16 +26,16 @@ const (
 	maxTags            = 50
 	maxAccessKeys      = 2
 	maxVersions        = 5
-	maxPolicySize      = 6144
-	maxTrustSize       = 2048
+	maxPolicySize      = policy.MaxManagedPolicy
+	maxTrustSize       = policy.MaxTrustPolicy
 	maxAttached        = 10
 	maxGroupsPerUser   = 10
 	maxClientIDs       = 100
 	maxThumbprints     = 5
 	maxRolesPerProfile = 1
-	maxUserInlineSize  = 2048
-	maxGroupInlineSize = 5120
-	maxRoleInlineSize  = 10240
+	maxUserInlineSize  = policy.MaxUserInline
+	maxGroupInlineSize = policy.MaxGroupInline
+	maxRoleInlineSize  = policy.MaxRoleInline
 )
 
 // limit is a quota as refusals name it.
