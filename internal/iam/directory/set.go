@@ -100,18 +100,16 @@ func (s *Service) managed(ctx context.Context, q querier, account, arn string) (
 	if r == nil {
 		return nil, fmt.Errorf("policy %s is not there", arn)
 	}
-	versions, err := versionsOf(ctx, q, r)
+	document, there, err := defaultDocument(ctx, q, r)
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range versions {
-		if v.n == r.version {
-			p, err := s.compile(v.document, policy.Identity)
-			if err != nil {
-				return nil, fmt.Errorf("policy %s: %w", arn, err)
-			}
-			return p, nil
-		}
+	if !there {
+		return nil, fmt.Errorf("policy %s has no version %d", arn, r.version)
 	}
-	return nil, fmt.Errorf("policy %s has no version %d", arn, r.version)
+	p, err := s.compile(document, policy.Identity)
+	if err != nil {
+		return nil, fmt.Errorf("policy %s: %w", arn, err)
+	}
+	return p, nil
 }
