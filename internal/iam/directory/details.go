@@ -117,7 +117,7 @@ func (s *Service) Details(ctx context.Context, c *iam.Caller, f DetailFilter, p 
 	return d, false, nil
 }
 
-// detailRows reads at most p.Limit, and one more.
+// detailRows reads at most p.Limit of an account; of AWS's policies all that it uses.
 func (s *Service) detailRows(ctx context.Context, account string, aws bool, kind Kind, p Page) ([]row, error) {
 	if !aws {
 		return collect(ctx, s.db, (*row).fields, `SELECT `+columns+` FROM identities

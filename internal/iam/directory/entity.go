@@ -103,7 +103,7 @@ type Provider struct {
 	Entity
 	URL         string   // without "https://", as AWS shows it
 	ClientIDs   []string // audiences
-	Thumbprints []string // of certificates; kept and shown
+	Thumbprints []string // SHA-1 of certificates, for issuers whose certificate no known authority vouches for
 }
 
 // Profile is an instance profile.
