@@ -408,3 +408,13 @@ func TestUserAgent(t *testing.T) {
 		}
 	}
 }
+
+// TestNoLayer: what no policy can allow is refused in a sentence that is whole.
+func TestNoLayer(t *testing.T) {
+	n := start(t, metatest.Open(t, metatest.SQLite(t)), decide.Options{})
+	r := on("iam:DeletePolicy", "arn:aws:iam::aws:policy/AdministratorAccess")
+	r.Resource.Account = "aws"
+	if d := n.ask(n.user("admin", allow("*", "")), r); d.Allowed || strings.Contains(d.Reason, "  ") {
+		t.Errorf("allowed %v: %q", d.Allowed, d.Reason)
+	}
+}

@@ -15,16 +15,8 @@ func missing(kind, action string) string {
 
 // reason says why a request was refused.
 func reason(d policy.Decision, c *iam.Caller, r *iam.Request) string {
-	kind := d.Layer.String()
-	if d.Outcome != policy.ExplicitDeny {
-		return missing(kind, r.Action)
-	}
-	article := "a "
-	if strings.HasPrefix(kind, "i") {
-		article = "an "
-	}
-	text := "with an explicit deny in " + article + kind
-	if d.Statement == "" || !own(d.Layer, c, r) {
+	text := d.Because(r.Action)
+	if d.Outcome != policy.ExplicitDeny || d.Statement == "" || !own(d.Layer, c, r) {
 		return text
 	}
 	statement := d.Statement
