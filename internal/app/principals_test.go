@@ -33,6 +33,12 @@ func TestPrincipalsOfResourcePolicies(t *testing.T) {
 			return served.SetRepositoryPolicy(ctx, root, repo, strings.Replace(grant("ecr:BatchGetImage"), `,"Resource":"*"`, "", 1), false)
 		},
 		"registry": func() error { return control.PutRegistryPolicy(ctx, root, in.Account, grant("ecr:CreateRepository")) },
+		"template": func() error {
+			_, err := control.CreateTemplate(ctx, root, in.Account, "team", registry.TemplateContent{
+				AppliedFor: []registry.Occasion{"CREATE_ON_PUSH"}, RepositoryPolicy: strings.Replace(grant("ecr:BatchGetImage"), `,"Resource":"*"`, "", 1),
+			})
+			return err
+		},
 		"secret": func() error {
 			_, err := in.Secrets.PutPolicy(ctx, root, "app/key", grant("secretsmanager:GetSecretValue"), false)
 			return err
@@ -53,6 +59,12 @@ func TestPrincipalsOfResourcePolicies(t *testing.T) {
 	}
 	if err := in.Directory.DeleteUser(ctx, root, "alice"); err != nil {
 		t.Fatal(err)
+	}
+	// A template keeps the name. What is made by it does not come to trust who has that name later.
+	template := &registry.Template{TemplateContent: registry.TemplateContent{RepositoryPolicy: strings.Replace(grant("ecr:BatchGetImage"), `,"Resource":"*"`, "", 1)}}
+	made := registry.Repo{Account: in.Account, Name: "team/made"}
+	if _, err := served.CreateByTemplate(ctx, root, made, template); err == nil || !strings.Contains(err.Error(), ":user/alice") {
+		t.Errorf("a repository by a template that names who is gone: %v", err)
 	}
 	document, err := served.RepositoryPolicy(ctx, root, repo)
 	if err != nil || strings.Contains(document, "user/alice") || !strings.Contains(document, `"AIDA`) {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -73,7 +74,10 @@ func (j *Judge) lockout(ctx context.Context, c *iam.Caller, repo Repo, document 
 	r := iam.Request{Action: "ecr:SetRepositoryPolicy", Resource: iam.Resource{
 		ARN: j.RepositoryARN(repo), Account: repo.Account, Tags: g.Tags, Policies: g.Policies,
 	}}
-	if d := j.Authorizer.Authorize(ctx, c, &r); !d.Allowed {
+	switch d := j.Authorizer.Authorize(ctx, c, &r); {
+	case d.Err != nil:
+		return fmt.Errorf("decide whether the policy of %s locks its author out: %w", repo.Name, d.Err)
+	case !d.Allowed:
 		return lockedOut(c, repo, d, document)
 	}
 	return nil

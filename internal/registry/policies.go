@@ -183,7 +183,7 @@ func (l *Local) SetRepositoryPolicy(ctx context.Context, c *iam.Caller, repo Rep
 // checkPrincipals refuses a policy that names somebody who is not there: whoever came later under that name would have what was
 // meant for another. It is for the transaction that stores the policy, after decides.
 func (l *Local) checkPrincipals(ctx context.Context, tx *meta.Tx, document string) error {
-	if l.o.UnknownPrincipal == nil {
+	if l.o.UnknownPrincipal == nil || document == "" {
 		return nil
 	}
 	who, err := l.o.UnknownPrincipal(ctx, tx, document)

@@ -85,8 +85,8 @@ func (k *Control) lockedOut(ctx context.Context, c *iam.Caller, account string, 
 		r.Resource.Policies = []policy.Named{{Name: registryPolicyName, Policy: p}}
 	}
 	d := k.j.Authorizer.Authorize(ctx, c, &r)
-	if d.Allowed {
-		return "", nil
+	if d.Allowed || d.Err != nil {
+		return "", d.Err
 	}
 	return d.Reason, nil
 }

@@ -47,6 +47,12 @@ func (l *Local) CreateByTemplate(ctx context.Context, c *iam.Caller, repo Repo, 
 			return errRepositoryExists(repo)
 		}
 		if err == nil && t.RepositoryPolicy != "" {
+			if err := l.decides(ctx, tx); err != nil {
+				return err
+			}
+			if err := l.checkPrincipals(ctx, tx, t.RepositoryPolicy); err != nil {
+				return err
+			}
 			_, err = tx.Exec(ctx, `INSERT INTO repository_policies (repository_id, document) VALUES ($1, $2)`, id, t.RepositoryPolicy)
 		}
 		if err == nil && t.LifecyclePolicy != "" {

@@ -84,6 +84,9 @@ func (k *Control) CreateTemplate(ctx context.Context, c *iam.Caller, account, pr
 	now := k.l.timeOf()
 	e := entry{prefix: prefix, document: encode(t), createdAt: now, updatedAt: now}
 	err := k.change(ctx, c, action, account, prefix, func(tx *meta.Tx) error {
+		if err := k.l.checkPrincipals(ctx, tx, t.RepositoryPolicy); err != nil {
+			return err
+		}
 		return templates.insert(ctx, tx, account, e, maxTemplates, "repository creation templates",
 			errorf(TemplateExists, "The repository creation template with prefix '%s' already exists in the registry with id '%s'", prefix, account))
 	})
@@ -117,6 +120,9 @@ func (k *Control) UpdateTemplate(ctx context.Context, c *iam.Caller, account, pr
 		}
 		t.apply(&change)
 		if err := t.check(); err != nil {
+			return err
+		}
+		if err := k.l.checkPrincipals(ctx, tx, t.RepositoryPolicy); err != nil {
 			return err
 		}
 		e.document, e.updatedAt = encode(t.TemplateContent), k.l.timeOf()
