@@ -86,6 +86,9 @@ func compileValue(t reflect.Type, name string, members []Member) (*check, error)
 	c := &check{name: name}
 	var below []Member // of what is within
 	for _, m := range members {
+		if m.Pattern != nil && !(strings.HasPrefix(m.Pattern.String(), "^(?:") && strings.HasSuffix(m.Pattern.String(), ")$")) {
+			return nil, fmt.Errorf("%s: the pattern %s matches parts of a string: make it with Pattern", name, m.Pattern)
+		}
 		switch {
 		case m.Path == "":
 			c.member = m
