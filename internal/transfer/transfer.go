@@ -33,6 +33,7 @@ var stored = []string{
 	"sealing_keys", "secrets", "secret_versions", "secret_stages",
 	"identities", "identity_tags", "inline_policies", "policy_versions", "attached_policies", "memberships", "account_aliases",
 	"registry_documents", "creation_templates", "pull_through_rules", "pull_time_exclusions",
+	"pools", "pool_pipelines", "pool_agents", "pool_codes", "pool_rules", "pool_proofs",
 }
 
 // access is copied after all else: by its accounts a target tells that it is whole, see [Check].
