@@ -203,6 +203,22 @@ func (s *Server) call(w *httpx.Response, r *http.Request, svc *Service, op *oper
 	return svc.wire.writeResult(w, r, op, out)
 }
 
+// Signed verifies the signature of a request for a service that is none of AWS's, and returns who signed and the body,
+// which has at most maxBody bytes. Errors are those of signatures, see [sigv4.Error], and of [iam].
+func (s *Server) Signed(w *httpx.Response, r *http.Request, service string, maxBody int64) (*iam.Caller, []byte, error) {
+	if w.Origin.Host != "" && w.Origin.Host != r.Host { // by a trusted proxy: the client signed its own name for us
+		copied := *r
+		copied.Host = w.Origin.Host
+		r = &copied
+	}
+	a, body, err := s.authenticate(w, r, maxBody, &Service{name: service})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer body.release()
+	return a.Caller, body.bytes, nil
+}
+
 // authenticated is a caller whose signature over the whole request was verified.
 type authenticated struct {
 	*iam.Caller

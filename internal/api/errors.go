@@ -1,0 +1,93 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/sekisho/sekisho/internal/httpx"
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/sigv4"
+)
+
+// Codes tell errors apart for programs.
+const (
+	CodeInvalid          = "InvalidInput"
+	CodeUnknownOperation = "UnknownOperation"
+	CodeUnauthenticated  = "Unauthenticated"
+	CodeDenied           = "AccessDenied"
+	CodeNotFound         = "NotFound"
+	CodeConflict         = "Conflict"
+	CodeThrottled        = "Throttled"
+	CodeTooLarge         = "TooLarge"
+	CodeUnavailable      = "Unavailable"
+	CodeInternal         = "InternalError"
+)
+
+// Error is an error as it is answered.
+type Error struct {
+	Status    int       `json:"-"`
+	Code      string    `json:"code"`
+	Message   string    `json:"message"`
+	Field     string    `json:"field,omitempty"` // of the input
+	Details   []Problem `json:"details,omitempty"`
+	RequestID string    `json:"requestId,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Problem is something wrong at a place in a file.
+type Problem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Message string `json:"message"`
+}
+
+var errNoCredential = &Error{Status: http.StatusUnauthorized, Code: CodeUnauthenticated,
+	Message: "no credential was sent: sign with an access key, or send one, or a personal access token"}
+
+// explain is the table from errors to answers. What is not in it is a 500 with the request's id, and the reason is in the
+// log alone.
+func explain(err error, requestID string) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*iam.DeniedError](err); ok {
+		return &Error{Status: http.StatusForbidden, Code: CodeDenied, Message: e.Message(requestID)}
+	}
+	if e, ok := errors.AsType[*sigv4.Error](err); ok {
+		return &Error{Status: http.StatusUnauthorized, Code: CodeUnauthenticated, Message: e.Error()}
+	}
+	if e, ok := errors.AsType[*httpx.EndpointError](err); ok {
+		return &Error{Status: http.StatusForbidden, Code: CodeDenied, Message: e.Error()}
+	}
+	if e, ok := errors.AsType[*httpx.BodyError](err); ok {
+		return &Error{Status: e.Status, Code: CodeTooLarge, Message: e.Error()}
+	}
+	switch {
+	case errors.Is(err, iam.ErrThrottled):
+		return &Error{Status: http.StatusTooManyRequests, Code: CodeThrottled, Message: err.Error()}
+	case errors.Is(err, iam.ErrInvalidCredentials), errors.Is(err, iam.ErrTokenExpired), errors.Is(err, iam.ErrUnknownKey),
+		errors.Is(err, iam.ErrSessionToken), errors.Is(err, iam.ErrSessionExpired):
+		return &Error{Status: http.StatusUnauthorized, Code: CodeUnauthenticated, Message: err.Error()}
+	}
+	if e := domain(err); e != nil {
+		return e
+	}
+	return &Error{Status: http.StatusInternalServerError, Code: CodeInternal, Message: "internal error; the log has the reason under the request's id"}
+}
+
+// fail answers an error and returns it for the log.
+func (s *Server) fail(w *httpx.Response, err error) error {
+	e := *explain(err, w.Event.RequestID)
+	e.RequestID = w.Event.RequestID
+	if werr := write(w, e.Status, struct {
+		Error *Error `json:"error"`
+	}{&e}); werr != nil {
+		return errors.Join(err, werr)
+	}
+	return err
+}
+
+// domain is the part of the table that is about the domain's own errors.
+func domain(error) *Error { return nil }
