@@ -37,6 +37,9 @@ type Context struct {
 	Host   Host
 	Server work.Server
 	Now    func() time.Time
+	// After has a function run at the end of the job, whatever its result, as a step of its own. Those that were registered
+	// last run first.
+	After func(displayName string, f Func)
 }
 
 // Dirs are the folders of a job, absolute, as the task's processes see them.

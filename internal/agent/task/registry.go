@@ -1,0 +1,125 @@
+package task
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/sekisho/sekisho/internal/agent/work"
+)
+
+// Info is what is known of a native task.
+type Info struct {
+	Name     string   // "Bash", in the case in which it is published
+	Versions []int    // major versions that this one function serves
+	Also     []string // other names it goes by, such as its published id
+}
+
+type native struct {
+	Info
+	run Func
+}
+
+// natives are all native tasks, in the order of their names.
+func natives() []native {
+	return []native{
+		{Info{Name: "Bash", Versions: []int{3}, Also: []string{"6c731c3c-3c68-459a-a5c9-bde6e6595b5b"}}, Bash},
+		{Info{Name: "CmdLine", Versions: []int{1, 2}, Also: []string{"d9bafed4-0b18-4f58-968d-86655b4d2ce9"}}, CmdLine},
+		{Info{Name: "PowerShell", Versions: []int{2}, Also: []string{"e213ff0f-5d5c-4791-802d-52ea3e7be1f1"}}, PowerShell},
+	}
+}
+
+// Lookup finds the native task that a step names: "Bash@3", "bash@3.227.1". The last result says whether there is one.
+func Lookup(ref string) (Func, Info, bool) {
+	name, version, err := Split(ref)
+	if err != nil {
+		return nil, Info{}, false
+	}
+	for _, n := range natives() {
+		if !n.is(name) {
+			continue
+		}
+		for _, v := range n.Versions {
+			if v == version {
+				return n.run, n.Info, true
+			}
+		}
+	}
+	return nil, Info{}, false
+}
+
+func (i Info) is(name string) bool {
+	if strings.EqualFold(i.Name, name) {
+		return true
+	}
+	for _, a := range i.Also {
+		if strings.EqualFold(a, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Native lists the native tasks.
+func Native() []Info {
+	var all []Info
+	for _, n := range natives() {
+		all = append(all, n.Info)
+	}
+	return all
+}
+
+// Split takes a reference to a task apart: "Bash@3" is Bash and 3; of "3.227.1" only the major version counts.
+func Split(ref string) (name string, major int, err error) {
+	name, version, ok := strings.Cut(ref, "@")
+	if !ok || name == "" {
+		return "", 0, fmt.Errorf("%q names no task: it takes a name and a major version, such as Bash@3", ref)
+	}
+	first, _, _ := strings.Cut(version, ".")
+	major, err = strconv.Atoi(first)
+	if err != nil || major < 0 {
+		return "", 0, fmt.Errorf("%q names no task: %q is no version", ref, version)
+	}
+	return name, major, nil
+}
+
+// Get returns the value of the first of some inputs that is there and not empty. Names are compared without regard to case;
+// more than one is for inputs with aliases.
+func (in Inputs) Get(names ...string) string {
+	for _, n := range names {
+		if v := in[strings.ToLower(n)]; v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// Bool returns the value of an input that is true or false; def where it is not given.
+func (in Inputs) Bool(def bool, names ...string) bool {
+	switch strings.ToLower(in.Get(names...)) {
+	case "":
+		return def
+	case "true":
+		return true
+	}
+	return false
+}
+
+// Require returns the value of an input that must be given.
+func (in Inputs) Require(names ...string) (string, error) {
+	if v := in.Get(names...); v != "" {
+		return v, nil
+	}
+	return "", fmt.Errorf("input required: %s", names[0])
+}
+
+// Endpoint finds a service connection by its name or id.
+func (c *Context) Endpoint(ref string) (*work.Endpoint, error) {
+	for i := range c.Job.Endpoints {
+		e := &c.Job.Endpoints[i]
+		if e.ID == ref || strings.EqualFold(e.Name, ref) {
+			return e, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no service connection %q that this job may use: it must exist in the project, and be named in a step's inputs literally", ref)
+}
