@@ -19,14 +19,29 @@ func SessionSecrets() *Column { return sessionSecrets }
 // SecretValues are the values of secrets; a row is the id of a secret and that of the version.
 func SecretValues() *Column { return secretValues }
 
+// ProjectSecrets are the secret variables of pipelines and variable groups and the secret parameters of service
+// connections; a row is the id of what it belongs to and a name.
+func ProjectSecrets() *Column { return projectSecrets }
+
+// InstanceKeys are keys of the instance; a row is what a key is for.
+func InstanceKeys() *Column { return instanceKeys }
+
+// IssuerKeys are what the instance signs identity tokens with; a row is the id of a key.
+func IssuerKeys() *Column { return issuerKeys }
+
 // Columns are all there are.
-func Columns() []*Column { return []*Column{accessKeySecrets, sessionSecrets, secretValues} }
+func Columns() []*Column {
+	return []*Column{accessKeySecrets, sessionSecrets, secretValues, projectSecrets, instanceKeys, issuerKeys}
+}
 
 // These are constants.
 var (
 	accessKeySecrets = &Column{table: "access_keys", keys: []string{"id"}, data: "secret"}
 	sessionSecrets   = &Column{table: "sessions", keys: []string{"id"}, data: "secret"}
 	secretValues     = &Column{table: "secret_versions", keys: []string{"secret_id", "version_id"}, data: "value"}
+	projectSecrets   = &Column{table: "project_secrets", keys: []string{"owner", "name"}, data: "value"}
+	instanceKeys     = &Column{table: "instance_keys", keys: []string{"purpose"}, data: "value"}
+	issuerKeys       = &Column{table: "issuer_keys", keys: []string{"id"}, data: "value"}
 )
 
 // Table and Data name the column in the schema.

@@ -33,6 +33,9 @@ var stored = []string{
 	"sealing_keys", "secrets", "secret_versions", "secret_stages",
 	"identities", "identity_tags", "inline_policies", "policy_versions", "attached_policies", "memberships", "account_aliases",
 	"registry_documents", "creation_templates", "pull_through_rules", "pull_time_exclusions",
+	"projects", "pipelines", "pipeline_counters", "variable_groups", "project_variables", "service_connections", "project_secrets",
+	"environments", "pipeline_authorizations",
+	"instance_keys", "personal_access_tokens", "job_tokens", "issuer_keys",
 	"pools", "pool_pipelines", "pool_agents", "pool_codes", "pool_rules", "pool_proofs",
 }
 
