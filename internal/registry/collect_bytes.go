@@ -17,7 +17,8 @@ import (
 const garbageDue = `g.delete_at < $1 AND ` + garbageUnnamed
 
 const (
-	garbageUnnamed = `NOT EXISTS (SELECT 1 FROM blobs b WHERE b.location = g.location AND b.location <> '')`
+	garbageUnnamed = `NOT EXISTS (SELECT 1 FROM blobs b WHERE b.location = g.location AND b.location <> '')
+		AND NOT EXISTS (SELECT 1 FROM held_objects h WHERE h.location = g.location)`
 
 	countHolds  = `SELECT count(*) FROM gc_holds WHERE until > $1`
 	deleteHolds = `DELETE FROM gc_holds WHERE until <= $1`
@@ -169,14 +170,15 @@ func (c *Collector) Release(ctx context.Context, id string) error {
 // orphanBatch is how many keys are looked up at once.
 const orphanBatch = 32
 
-// selectOrphans returns which of orphanBatch keys neither blobs nor garbage has. Keys that are "" fill up.
+// selectOrphans returns which of orphanBatch keys nothing names. Keys that are "" fill up.
 const selectOrphans = `WITH k(location) AS (VALUES ($1), ($2), ($3), ($4), ($5), ($6), ($7), ($8), ($9), ($10), ($11), ($12), ($13), ($14), ($15), ($16),
 		($17), ($18), ($19), ($20), ($21), ($22), ($23), ($24), ($25), ($26), ($27), ($28), ($29), ($30), ($31), ($32))
 	SELECT k.location FROM k WHERE k.location <> ''
 	AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.location = k.location AND b.location <> '')
+	AND NOT EXISTS (SELECT 1 FROM held_objects h WHERE h.location = k.location)
 	AND NOT EXISTS (SELECT 1 FROM garbage g WHERE g.location = k.location)`
 
-// unnamed returns those of at most orphanBatch objects that neither blobs nor garbage has.
+// unnamed returns those of at most orphanBatch objects that neither blobs, nor others (see [HoldObject]), nor garbage have.
 func unnamed(ctx context.Context, q reader, objects []blob.Object) ([]blob.Object, error) {
 	if len(objects) == 0 {
 		return nil, nil
@@ -202,7 +204,8 @@ func unnamed(ctx context.Context, q reader, objects []blob.Object) ([]blob.Objec
 }
 
 const insertOrphan = `INSERT INTO garbage (location, size, delete_at) SELECT $1, $2, $3
-	WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.location = $1 AND b.location <> '') ON CONFLICT (location) DO NOTHING`
+	WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.location = $1 AND b.location <> '')
+	AND NOT EXISTS (SELECT 1 FROM held_objects h WHERE h.location = $1) ON CONFLICT (location) DO NOTHING`
 
 // orphans puts objects that nothing names into garbage.
 func (c *Collector) orphans(ctx context.Context, r *CollectReport) error {
@@ -232,7 +235,7 @@ func (c *Collector) orphans(ctx context.Context, r *CollectReport) error {
 	})
 }
 
-// sweepOrphans has take called with objects that neither blobs nor garbage names.
+// sweepOrphans has take called with objects that nothing names.
 func (c *Collector) sweepOrphans(ctx context.Context, take func([]blob.Object) error) error {
 	// A younger object is most likely on its way into blobs; it will be seen next time.
 	young := c.l.now().Add(-maxCommit)

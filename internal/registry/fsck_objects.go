@@ -73,10 +73,11 @@ func (f *fsck) lookAtObjects(ctx context.Context, batch []blob.Object, buf []byt
 	return nil
 }
 
-// use looks whether an object that no blob has is one that is wanted, and repairs with it.
+// use looks whether an object that neither a blob nor somebody else has is one that is wanted, and repairs with it.
 func (f *fsck) use(ctx context.Context, o blob.Object, buf []byte) (bool, error) {
 	var named bool
-	err := f.l.db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM blobs b WHERE b.location = $1 AND b.location <> '')`, o.Key).Scan(&named)
+	err := f.l.db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM blobs b WHERE b.location = $1 AND b.location <> '')
+		OR EXISTS (SELECT 1 FROM held_objects h WHERE h.location = $1)`, o.Key).Scan(&named)
 	if err != nil || named {
 		return false, err
 	}

@@ -29,9 +29,12 @@ func InstanceKeys() *Column { return instanceKeys }
 // IssuerKeys are what the instance signs identity tokens with; a row is the id of a key.
 func IssuerKeys() *Column { return issuerKeys }
 
+// RunSecrets are secret values that a run was started with, or that its jobs set; a row is an id.
+func RunSecrets() *Column { return runSecrets }
+
 // Columns are all there are.
 func Columns() []*Column {
-	return []*Column{accessKeySecrets, sessionSecrets, secretValues, projectSecrets, instanceKeys, issuerKeys}
+	return []*Column{accessKeySecrets, sessionSecrets, secretValues, projectSecrets, instanceKeys, issuerKeys, runSecrets}
 }
 
 // These are constants.
@@ -42,6 +45,7 @@ var (
 	projectSecrets   = &Column{table: "project_secrets", keys: []string{"owner", "name"}, data: "value"}
 	instanceKeys     = &Column{table: "instance_keys", keys: []string{"purpose"}, data: "value"}
 	issuerKeys       = &Column{table: "issuer_keys", keys: []string{"id"}, data: "value"}
+	runSecrets       = &Column{table: "run_secrets", keys: []string{"id"}, data: "value"}
 )
 
 // Table and Data name the column in the schema.

@@ -33,10 +33,15 @@ var stored = []string{
 	"sealing_keys", "secrets", "secret_versions", "secret_stages",
 	"identities", "identity_tags", "inline_policies", "policy_versions", "attached_policies", "memberships", "account_aliases",
 	"registry_documents", "creation_templates", "pull_through_rules", "pull_time_exclusions",
+	"git_repositories", "git_refs", "git_intents", "git_rules", "git_mirrors",
 	"projects", "pipelines", "pipeline_counters", "variable_groups", "project_variables", "service_connections", "project_secrets",
 	"environments", "pipeline_authorizations",
 	"instance_keys", "personal_access_tokens", "job_tokens", "issuer_keys",
 	"pools", "pool_pipelines", "pool_agents", "pool_codes", "pool_rules", "pool_proofs",
+	"held_objects", "runs", "run_plans", "run_secrets", "run_tags", "run_stages", "run_phases", "run_jobs", "run_queue", "run_claims",
+	"run_records", "run_outputs", "run_logs", "run_log_chunks", "run_log_objects", "run_artifacts", "run_files", "run_staged",
+	"run_attachments", "run_tests", "run_events", "run_approvals", "run_answers", "run_locks", "run_leases", "run_batches", "run_seen",
+	"run_schedules", "run_upstreams",
 }
 
 // access is copied after all else: by its accounts a target tells that it is whole, see [Check].
@@ -120,7 +125,7 @@ func (c *copier) tables(ctx context.Context, tx *meta.Tx, names []string) error 
 	return nil
 }
 
-// table copies the rows of a table, and with those of blobs their objects.
+// table copies the rows of a table, and with those that name objects the bytes.
 func (c *copier) table(ctx context.Context, tx *meta.Tx, name string) error {
 	rows, err := tx.Query(ctx, `SELECT * FROM `+name)
 	if err != nil {
@@ -168,7 +173,7 @@ func (c *copier) write(ctx context.Context, table string, columns []string, inse
 	if len(batch) == 0 {
 		return nil
 	}
-	if table == "blobs" {
+	if table == "blobs" || table == "held_objects" {
 		if err := c.objects(ctx, columns, batch); err != nil {
 			return err
 		}
@@ -203,7 +208,7 @@ func (c *copier) objects(ctx context.Context, columns []string, batch [][]any) e
 		}
 	}
 	if digestAt < 0 || locationAt < 0 {
-		return errors.New("table blobs has no digest or no location")
+		return errors.New("the table has no digest or no location")
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
