@@ -45,7 +45,7 @@ var stored = []string{
 }
 
 // access is copied after all else: by its accounts a target tells that it is whole, see [Check].
-var access = []string{"accounts", "access_keys", "sessions"}
+var access = []string{"accounts", "access_keys", "sessions", "job_sessions"}
 
 // left are not copied.
 var left = []string{"generation", "ended_uploads", "garbage", "gc_holds"}

@@ -38,6 +38,13 @@ CREATE INDEX job_tokens_owner ON job_tokens (owner);
 CREATE INDEX job_tokens_job ON job_tokens (job);
 CREATE INDEX job_tokens_expires ON job_tokens (expires_at);
 
+-- Temporary credentials that end with a job.
+CREATE TABLE job_sessions (
+  id  {{text}} PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
+  job {{text}} NOT NULL
+) {{without_rowid}};
+CREATE INDEX job_sessions_job ON job_sessions (job);
+
 -- What the instance signs identity tokens with.
 CREATE TABLE issuer_keys (
   id         {{text}} PRIMARY KEY, -- kid
@@ -48,6 +55,7 @@ CREATE TABLE issuer_keys (
 
 -- +goose Down
 DROP TABLE issuer_keys;
+DROP TABLE job_sessions;
 DROP TABLE job_tokens;
 DROP TABLE personal_access_tokens;
 DROP TABLE instance_keys;
