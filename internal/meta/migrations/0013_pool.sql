@@ -29,7 +29,7 @@ CREATE TABLE pool_agents (
   pool        {{text}} NOT NULL REFERENCES pools (id),
   name        {{text}} NOT NULL,
   folded      {{text}} NOT NULL,     -- the name in lower case
-  public_key  BYTEA NOT NULL,        -- PKIX, DER
+  public_key  BYTEA NOT NULL UNIQUE, -- PKIX, DER
   enabled     BIGINT NOT NULL,
   ephemeral   BIGINT NOT NULL,       -- 1: it does one job and is removed
   version     TEXT NOT NULL,
