@@ -63,6 +63,7 @@ func escaped(v string) []string {
 		strings.ReplaceAll(json, "/", `\/`),
 		jsonEscape(v, `"'<>&+`+"`", true), // .NET
 		jsonEscape(json, "", false),       // JSON in JSON
+		jsonEscape(jsonEscape(v, html, false), html, false),
 		each(v, `\"`, backslash),
 		each(v, `\"'`, backslash),
 		each(v, `\"$`+"`", backslash),
