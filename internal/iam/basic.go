@@ -16,8 +16,10 @@ const maxBasic = 4 << 10
 
 // Authenticate returns the principal of an Authorization header of the form
 // "Basic <base64 of user:password>", in which user and password are
-// [TokenUser] and a token, or an access key id and its secret. from is the
-// client's address, for throttling; an invalid one is not throttled.
+// [TokenUser] and a token, or an access key id and its secret, or anything and a
+// personal access token or the token of a job; or of the form "Bearer" and one of
+// these two. from is the client's address, for throttling; an invalid one is not
+// throttled.
 //
 // Errors: [ErrInvalidCredentials], one of which is [ErrTemporaryKey];
 // [ErrTokenExpired], [ErrThrottled].
@@ -26,10 +28,16 @@ const maxBasic = 4 << 10
 // good a moment ago costs one hash and one look-up, and allocates nothing.
 func (s *Service) Authenticate(ctx context.Context, authorization string, from netip.Addr) (*Principal, error) {
 	const scheme = "Basic "
-	if len(authorization) > maxBasic || len(authorization) < len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {
+	if len(authorization) > maxBasic {
 		return nil, ErrInvalidCredentials
 	}
-	encoded := strings.TrimLeft(authorization[len(scheme):], " ")
+	encoded, bearer := cutBearer(authorization)
+	if !bearer {
+		if len(authorization) < len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {
+			return nil, ErrInvalidCredentials
+		}
+		encoded = strings.TrimLeft(authorization[len(scheme):], " ")
+	}
 	hash := s.good.hash(encoded)
 	generation, err := s.generation.Current(ctx)
 	if err != nil {
@@ -38,6 +46,7 @@ func (s *Service) Authenticate(ctx context.Context, authorization string, from n
 	now := s.now()
 	if c := s.good.get(hash); c != nil {
 		if c.key.fresh(generation, now) && (c.expires.IsZero() || now.Before(c.expires)) {
+			s.used(c, now)
 			return c.principal, nil
 		}
 		s.good.remove(hash, c)
@@ -46,15 +55,30 @@ func (s *Service) Authenticate(ctx context.Context, authorization string, from n
 	if refused {
 		return nil, ErrInvalidCredentials
 	}
-	c, err := s.checkBasic(ctx, encoded, now, from)
+	var c *credential
+	if bearer { // no base64 has the underscore of a token, so the hashes of the two forms are never the same
+		c, err = s.checkBearer(ctx, encoded, now, from)
+	} else {
+		c, err = s.checkBasic(ctx, encoded, now, from)
+	}
 	switch {
 	case err == nil:
-		s.good.put(hash, c)
+		if !c.fleeting {
+			s.good.put(hash, c)
+		}
+		s.used(c, now)
 		return c.principal, nil
-	case errors.Is(err, ErrInvalidCredentials) && !errors.Is(err, ErrTemporaryKey): // that one is to be told again
+	case errors.Is(err, ErrInvalidCredentials) && !errors.Is(err, ErrTemporaryKey) && !errors.Is(err, errPersonalExpired): // those are to be told again
 		s.bad.put(hash, now, clears)
 	}
 	return nil, err
+}
+
+// used takes note that a personal access token was.
+func (s *Service) used(c *credential, now time.Time) {
+	if strings.HasPrefix(c.principal.AccessKeyID, personalIDPrefix) {
+		s.uses.note(c.key, now)
+	}
 }
 
 // checkBasic verifies a credential that no cache knows.
@@ -66,6 +90,9 @@ func (s *Service) checkBasic(ctx context.Context, encoded string, now time.Time,
 	user, password, ok := strings.Cut(string(decoded), ":")
 	if !ok {
 		return nil, ErrInvalidCredentials
+	}
+	if isBearer(password) {
+		return s.checkBearer(ctx, password, now, from)
 	}
 	if user == TokenUser {
 		return s.checkToken(ctx, password, now, from)
@@ -97,7 +124,11 @@ func (s *Service) checkToken(ctx context.Context, password string, now time.Time
 	if !now.Before(t.expires) {
 		return nil, ErrTokenExpired
 	}
-	key, err := s.usableKey(ctx, t.keyID, from)
+	use := s.usableKey
+	if strings.HasPrefix(t.keyID, personalIDPrefix) { // that it was issued to: it ends with that, and has its limits
+		use = s.usable
+	}
+	key, err := use(ctx, t.keyID, from)
 	if errors.Is(err, ErrUnknownKey) {
 		return nil, ErrInvalidCredentials
 	}

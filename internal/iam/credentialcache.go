@@ -15,6 +15,7 @@ type credential struct {
 	principal *Principal
 	key       *liveKey
 	expires   time.Time // zero: with its key
+	fleeting  bool      // it is to be looked up again, and not remembered
 }
 
 const (

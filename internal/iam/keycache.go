@@ -24,6 +24,7 @@ type liveKey struct {
 	expires   time.Time // of temporary credentials; zero for others
 
 	checked atomic.Int64 // the newest generation in which the database said so
+	used    atomic.Int64 // of personal access tokens: the last use that was noted, Unix microseconds
 }
 
 // keyCache keeps the access keys in use. Only keys that exist get in, so strangers

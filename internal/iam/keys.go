@@ -230,6 +230,11 @@ func (s *Service) usableKey(ctx context.Context, id string, from netip.Addr) (*l
 	if !validKeyID(id) {
 		return nil, ErrUnknownKey
 	}
+	return s.usable(ctx, id, from)
+}
+
+// usable is usableKey for whatever a key cache keeps: access keys, temporary credentials, personal access tokens.
+func (s *Service) usable(ctx context.Context, id string, from netip.Addr) (*liveKey, error) {
 	generation, err := s.generation.Current(ctx)
 	if err != nil {
 		return nil, err
@@ -251,8 +256,11 @@ func (s *Service) usableKey(ctx context.Context, id string, from netip.Addr) (*l
 
 // loadKey reads a key. One that is not active is as good as none.
 func (s *Service) loadKey(ctx context.Context, id string) (*liveKey, error) {
-	if strings.HasPrefix(id, sessionIDPrefix) {
+	switch {
+	case strings.HasPrefix(id, sessionIDPrefix):
 		return s.loadSession(ctx, id)
+	case strings.HasPrefix(id, personalIDPrefix):
+		return s.loadPersonal(ctx, id)
 	}
 	var principal Principal
 	var status KeyStatus

@@ -31,6 +31,10 @@ type Service struct {
 	good     credentialCache
 	bad      rejectCache
 	throttle throttle
+
+	instance instanceKeys
+	uses     tokenUses
+	jobs     goodJobs
 }
 
 // What tokens are signed with is derived from the master key, so they end with it.
