@@ -8,13 +8,13 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 
+	"github.com/sekisho/sekisho/internal/pipeline/template"
 	"github.com/sekisho/sekisho/internal/pipeline/yaml"
 )
 
 // ErrNoFile is what a Source returns for a file, a repository or a ref that is not there.
-var ErrNoFile = errors.New("no such file")
+var ErrNoFile = template.ErrNoFile
 
 // Source is where files come from.
 type Source interface {
@@ -40,6 +40,10 @@ type Plan struct {
 	Expanded *yaml.Node // the normal form, as expand prints it
 	Files    []string   // what was read, the root first: "azure-pipelines.yml", "templates/build.yml@shared"
 	Warnings []*yaml.Error
+
+	Definitions []template.Definition // every place that expansion found to give a variable a value
+
+	unsupported []*yaml.Error
 }
 
 // Trigger says which pushes, or which pull requests, start a run.
@@ -76,7 +80,8 @@ type Parameter struct {
 	Value       *yaml.Node
 }
 
-// Variable is a variable as a pipeline, a stage or a job declares it. Just one of Name and Group is set.
+// Variable is a variable as a pipeline, a stage or a job declares it. Just one of Name and Group is set. Pos is that of the
+// value, if there is one.
 type Variable struct {
 	Pos      yaml.Pos
 	Name     string

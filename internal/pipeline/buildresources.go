@@ -1,0 +1,179 @@
+package pipeline
+
+import (
+	"strings"
+
+	"github.com/sekisho/sekisho/internal/pipeline/yaml"
+)
+
+func (b *builder) resources(n *yaml.Node) Resources {
+	r := Resources{}
+	if n.Kind == yaml.Sequence { // of the time before: what checkout says now
+		for _, item := range n.Items {
+			for _, pair := range item.Pairs[1:] {
+				b.refuse(pair.Key.Pos, "'%s' in 'resources: - repo: self' isn't looked at here: write it in the step 'checkout: self'", pair.Key.Value)
+			}
+		}
+		return r
+	}
+	seen := map[string]map[string]bool{}
+	list := func(kind string, each func(alias string, n *yaml.Node)) {
+		for _, item := range items(n.Get(kind + "s")) {
+			alias := item.Pairs[0].Value
+			if alias.Value == "" {
+				b.add(alias.Pos, "Unexpected value ''; a resource needs a name")
+			}
+			if seen[kind] == nil {
+				seen[kind] = map[string]bool{}
+			}
+			if seen[kind][strings.ToLower(alias.Value)] {
+				b.add(alias.Pos, "The %s resource '%s' appears more than once", kind, shorten(alias.Value))
+			}
+			seen[kind][strings.ToLower(alias.Value)] = true
+			each(alias.Value, item)
+		}
+	}
+	if repositories := n.Get("repositories"); repositories != nil {
+		// The plural isn't regular.
+		n = &yaml.Node{Kind: yaml.Mapping, Pos: n.Pos, Pairs: append([]yaml.Pair{{Key: textAt(n.Pos, "repositorys"), Value: repositories}}, n.Pairs...)}
+	}
+	list("repository", func(alias string, n *yaml.Node) { r.Repositories = append(r.Repositories, b.repository(alias, n)) })
+	list("container", func(alias string, n *yaml.Node) {
+		c := b.container(n)
+		c.Alias = alias
+		r.Containers = append(r.Containers, *c)
+	})
+	list("pipeline", func(alias string, n *yaml.Node) { r.Pipelines = append(r.Pipelines, b.pipelineResource(alias, n)) })
+	for _, kind := range []string{"build", "package", "webhook"} {
+		list(kind, func(alias string, n *yaml.Node) {
+			b.refuse(n.Pos, "the %s resource '%s' is not known here: resources are repositories, containers and pipelines", kind, shorten(alias))
+		})
+	}
+	return r
+}
+
+func items(n *yaml.Node) []*yaml.Node {
+	if n == nil {
+		return nil
+	}
+	return n.Items
+}
+
+func (b *builder) repository(alias string, n *yaml.Node) Repository {
+	r := Repository{Pos: n.Pos, Alias: alias, Type: strings.ToLower(value(n, "type")), Name: value(n, "name"), Ref: value(n, "ref"), Endpoint: value(n, "endpoint"), Trigger: b.trigger(n.Get("trigger"))}
+	for _, pair := range n.Pairs {
+		switch name := pair.Key.Value; name {
+		case "repository", "type", "name", "ref", "endpoint", "trigger":
+		default:
+			b.refuse(pair.Key.Pos, "'%s' of a repository resource isn't looked at here: say it in the step 'checkout: %s'", shorten(name), shorten(alias))
+		}
+	}
+	return r
+}
+
+// container makes a container of a resource, or of what a job says.
+func (b *builder) container(n *yaml.Node) *Container {
+	if n == nil {
+		return nil
+	}
+	c := &Container{
+		Pos: n.Pos, Alias: value(n, "alias"), Image: value(n, "image"), Endpoint: value(n, "endpoint"), Options: value(n, "options"), Env: keyValues(n.Get("env")),
+		Ports: values(n.Get("ports")), Volumes: values(n.Get("volumes")),
+	}
+	b.expression(n.Get("alias"), anywhere)
+	b.expression(n.Get("image"), anywhere)
+	if v := n.Get("mapDockerSocket"); v != nil {
+		yes := isTrue(v.Value)
+		c.MapDockerSocket = &yes
+	}
+	if mounts := n.Get("mountReadOnly"); mounts != nil {
+		for _, pair := range mounts.Pairs {
+			if isTrue(pair.Value.Value) {
+				c.MountReadOnly = append(c.MountReadOnly, pair.Key.Value)
+			}
+		}
+	}
+	if trigger := n.Get("trigger"); trigger != nil {
+		if c.Trigger = b.trigger(trigger).Enabled; c.Trigger {
+			b.refuse(trigger.Pos, "a container resource doesn't start runs here; write 'trigger: none', or leave it out")
+		}
+	}
+	for _, pair := range n.Pairs {
+		switch name := pair.Key.Value; name {
+		case "alias", "container", "image", "endpoint", "options", "env", "ports", "volumes", "mapDockerSocket", "mountReadOnly", "trigger":
+		default:
+			b.refuse(pair.Key.Pos, "'%s' of a container is not known here: say its address in 'image', and what opens the registry in 'endpoint'", shorten(name))
+		}
+	}
+	if n.Get("container") != nil && c.Image == "" && n.Get("type") == nil && n.Get("repository") == nil {
+		b.add(n.Pos, "Required property is missing: 'image'")
+	}
+	return c
+}
+
+func (b *builder) pipelineResource(alias string, n *yaml.Node) PipelineResource {
+	p := PipelineResource{
+		Pos: n.Pos, Alias: alias, Project: value(n, "project"), Source: value(n, "source"), Version: value(n, "version"), Branch: value(n, "branch"), Tags: values(n.Get("tags")),
+	}
+	if trigger := n.Get("trigger"); trigger != nil {
+		if t := b.trigger(trigger); t.Enabled {
+			t.Tags = Filter{}
+			p.Trigger, p.TriggerStages, p.TriggerTags = t, values(trigger.Get("stages")), values(trigger.Get("tags"))
+		}
+	}
+	return p
+}
+
+// aliases checks that what is named as a resource is one.
+func (b *builder) aliases(p *Plan) {
+	known := map[string]bool{"self": true, "none": true}
+	for _, r := range p.Resources.Repositories {
+		known[strings.ToLower(r.Alias)] = true
+	}
+	containers := map[string]bool{"host": true}
+	for _, c := range p.Resources.Containers {
+		containers[strings.ToLower(c.Alias)] = true
+	}
+	pipelines := map[string]bool{"current": true, "none": true}
+	for _, r := range p.Resources.Pipelines {
+		pipelines[strings.ToLower(r.Alias)] = true
+	}
+	literal := func(s string) bool { return s != "" && !strings.ContainsAny(s, "$") }
+	for _, s := range p.Stages {
+		for _, j := range s.Jobs {
+			for _, alias := range j.Services {
+				if literal(alias.Value) && !containers[strings.ToLower(alias.Value)] {
+					b.refuse(alias.Pos, "the service '%s' names the container '%s', which is none of the resources", alias.Key, shorten(alias.Value))
+				}
+			}
+			for _, step := range j.steps() {
+				for _, in := range step.Inputs {
+					switch {
+					case strings.HasPrefix(step.Task, "checkout@") && strings.EqualFold(in.Key, "repository") && literal(in.Value) && !known[strings.ToLower(in.Value)]:
+						if _, _, inline := strings.Cut(in.Value, "://"); inline {
+							b.refuse(in.Pos, "the repository '%s' is named in place: put it into 'resources' and name its alias", shorten(in.Value))
+						} else {
+							b.add(in.Pos, "The repository '%s' is not defined in the pipeline's resources", shorten(in.Value))
+						}
+					case strings.HasPrefix(step.Task, "DownloadPipelineArtifact@") && in.Key == "pipelineResource" && literal(in.Value) && !pipelines[strings.ToLower(in.Value)]:
+						b.refuse(in.Pos, "the pipeline '%s' is not defined in the pipeline's resources", shorten(in.Value))
+					}
+				}
+				if t := step.Target; t != nil && literal(t.Container) && !containers[strings.ToLower(t.Container)] {
+					b.refuse(step.Pos, "the step's target '%s' is neither 'host' nor a container of the resources", shorten(t.Container))
+				}
+			}
+		}
+	}
+}
+
+// steps are all steps of a job, those of hooks too.
+func (j *Job) steps() []*Step {
+	list := j.Steps
+	if j.Deployment != nil {
+		for _, h := range j.Deployment.Hooks {
+			list = append(list, h.Steps...)
+		}
+	}
+	return list
+}

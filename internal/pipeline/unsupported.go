@@ -1,0 +1,16 @@
+package pipeline
+
+import "github.com/sekisho/sekisho/internal/pipeline/yaml"
+
+// Unsupported is what of a plan this product doesn't run, though the language has it, each with its place and what to
+// write instead. A plan that has some must not be run: the refusal is told before anything starts. Not in it are tasks
+// that nobody knows, pools, connections, groups and environments: whether those exist isn't for the language to say.
+//
+// These are refused:
+//   - phases, queue and server, which jobs and pool replaced;
+//   - resources that are builds, packages or webhooks; triggers of containers; containers found through a cloud's own
+//     registry service; options of checkout that stand at a repository resource;
+//   - the deployment strategies rolling and canary; resources of environments, by name, id, type or tag;
+//   - keys of pool that hosted offerings add; services described in place; repositories named in place;
+//   - group and checks of a stage; steps reviewApp and getPackage.
+func (p *Plan) Unsupported() []*yaml.Error { return p.unsupported }
