@@ -165,7 +165,7 @@ func newRoot(c *cli) *cobra.Command {
 		commands []*cobra.Command
 	}{
 		{"Serve:", []*cobra.Command{newDemo(c), newServe(c), newConfig(c), newCA(c)}},
-		{"Use:", []*cobra.Command{newEnv(c), newLogin(c), newPolicy(c), newSettings(c)}},
+		{"Use:", []*cobra.Command{newEnv(c), newLogin(c), newPipeline(c), newPolicy(c), newSettings(c)}},
 		{"Operate:", []*cobra.Command{newAccount(c), newGC(c), newFsck(c), newJobs(c), newAudit(c), newWhy(c), newDocs(c), newKey(c), newBackup(c), newRestore(c), newMigrate(c)}},
 	} {
 		id := strconv.Itoa(i)
