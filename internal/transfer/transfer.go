@@ -38,7 +38,7 @@ var stored = []string{
 	"environments", "pipeline_authorizations",
 	"instance_keys", "personal_access_tokens", "job_tokens", "issuer_keys",
 	"pools", "pool_pipelines", "pool_agents", "pool_codes", "pool_rules", "pool_proofs",
-	"held_objects", "runs", "run_plans", "run_secrets", "run_tags", "run_stages", "run_phases", "run_jobs", "run_queue", "run_claims",
+	"held_objects", "runs", "run_plans", "run_states", "run_secrets", "run_tags", "run_stages", "run_phases", "run_jobs", "run_queue", "run_claims",
 	"run_records", "run_outputs", "run_logs", "run_log_chunks", "run_log_objects", "run_artifacts", "run_files", "run_staged",
 	"run_attachments", "run_tests", "run_events", "run_approvals", "run_answers", "run_locks", "run_leases", "run_batches", "run_seen",
 	"run_schedules", "run_upstreams",

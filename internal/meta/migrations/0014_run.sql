@@ -59,6 +59,13 @@ CREATE TABLE run_plans (
   expanded BYTEA NOT NULL              -- gzip of YAML: the normal form
 );
 
+-- How far runs are, as package flow has it, which decides what is next. The tables below tell the same to who reads.
+CREATE TABLE run_states (
+  run      BIGINT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+  state    TEXT NOT NULL,              -- JSON of flow.State
+  counters TEXT NOT NULL               -- JSON: what counter() gave
+);
+
 -- Sealed values of runs: secret variables given at the start, secret outputs.
 CREATE TABLE run_secrets (
   id    {{text}} PRIMARY KEY,
@@ -102,7 +109,6 @@ CREATE TABLE run_phases (
   result       TEXT NOT NULL,
   waits        TEXT NOT NULL,          -- '', approval, lock
   message      TEXT NOT NULL,
-  max_parallel BIGINT NOT NULL,        -- of its legs; 0: any
   environment  TEXT NOT NULL,          -- name, once it is known
   started_at   BIGINT NOT NULL,
   finished_at  BIGINT NOT NULL,
@@ -437,6 +443,7 @@ DROP TABLE run_phases;
 DROP TABLE run_stages;
 DROP TABLE run_tags;
 DROP TABLE run_secrets;
+DROP TABLE run_states;
 DROP TABLE run_plans;
 DROP TABLE runs;
 DROP TABLE held_objects;
