@@ -365,3 +365,6 @@ func (s *Service) makeRoom(ctx context.Context, tx *meta.Tx, p *Pool, j Join, me
 	_, err = tx.Exec(ctx, `DELETE FROM pool_agents WHERE id = $1`, old.ID)
 	return err
 }
+
+// Subject says whose identity it is.
+func (a *Attested) Subject() string { return a.subject }
