@@ -128,3 +128,22 @@ func (n *node) print(b *strings.Builder) {
 		b.WriteString(".*")
 	}
 }
+
+// Replace is the normal form of an expression in which one function is called in the place of another, regardless of case.
+func (e *Expr) Replace(function, by string) string {
+	var b strings.Builder
+	e.root.renamed(function, by).print(&b)
+	return b.String()
+}
+
+func (n *node) renamed(function, by string) *node {
+	c := *n
+	if c.kind == nodeCall && strings.EqualFold(c.name, function) {
+		c.name = by
+	}
+	c.args = make([]*node, len(n.args))
+	for i, arg := range n.args {
+		c.args[i] = arg.renamed(function, by)
+	}
+	return &c
+}

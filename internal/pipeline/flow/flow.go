@@ -30,7 +30,9 @@ type Flow struct {
 	stages []*stage
 	byName map[string]*stage // in lower case
 	parsed map[string]parsedExpr
-	counts map[string]int64 // what counter() gave, by prefix and seed
+	counts map[string]int64 // what counter() gave, by prefix in lower case
+
+	base *scope // see runScope
 }
 
 type parsedExpr struct {

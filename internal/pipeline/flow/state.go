@@ -26,10 +26,13 @@ type StageState struct {
 	Reason string      `json:",omitempty"` // why it was skipped or canceled, for people
 	Ready  bool        `json:",omitempty"`
 
+	Waiting bool `json:",omitempty"` // for somebody to start it: StageWaits was said
+
 	Released  bool   `json:",omitempty"` // caller: somebody started a stage with trigger: manual
 	Omitted   bool   `json:",omitempty"` // caller, at the start: not wanted in this run; others run as if it were not there
 	Canceling bool   `json:",omitempty"` // caller: this stage alone is being canceled
 	Rejected  string `json:",omitempty"` // caller, instead of InProgress: a check said no, and why
+	Attempt   int    `json:",omitempty"` // caller: System.StageAttempt; 0: the first
 
 	Jobs []JobState
 }
@@ -40,6 +43,7 @@ type JobState struct {
 	State     work.State
 	Result    work.Result     `json:",omitempty"`
 	Reason    string          `json:",omitempty"`
+	Attempt   int             `json:",omitempty"` // caller: System.JobAttempt; 0: the first
 	Instances []InstanceState `json:",omitempty"`
 
 	// MaxParallel is how many instances may run at once; 0: all. Set with the instances.
