@@ -11,6 +11,7 @@ type Context struct {
 	Names     map[string]Value    // by name, regardless of case
 	Functions map[string]Function // beside those of the language; by name, regardless of case
 	Limits    Limits
+	Spent     *int // if set, the bytes that were made and looked at are added to it
 
 	// Mask is applied to the values that errors quote. It must be set where a value may be secret.
 	Mask func(string) string
@@ -62,6 +63,10 @@ func (e *Expr) Eval(c *Context) (Value, error) {
 	}
 	if s.work <= 0 {
 		s.work = 256 << 20
+	}
+	if c.Spent != nil {
+		memory, work := s.memory, s.work
+		defer func() { *c.Spent += memory - s.memory + work - s.work }()
 	}
 	return s.eval(e.root)
 }
