@@ -59,7 +59,7 @@ type Options struct {
 
 // Limits bound an expansion.
 type Limits struct {
-	Files int // read, repetitions counted: 100
+	Files int // different ones: 100
 	Depth int // of templates in templates: 20
 	Bytes int // of all files: 10 MB
 	Nodes int // made: 500,000
@@ -107,9 +107,4 @@ type Definition struct {
 	Scope   []string   // where it holds: nil for the whole pipeline; "stage Build"; "stage Build", "job Test"
 	Via     []yaml.Pos // the template references that led there, the outermost first
 	Uses    []string   // "variables.a", "parameters.b": what its expressions name
-}
-
-// Expand expands a pipeline. Errors are *yaml.Error or yaml.Errors, but for those of the context.
-func Expand(ctx context.Context, o Options) (*Result, error) {
-	return nil, &yaml.Error{Pos: yaml.Pos{File: o.File}, Message: "expansion is not there yet"}
 }

@@ -190,10 +190,10 @@ func scalar(n *Node, key bool) string {
 	if n == nil {
 		return "''"
 	}
-	if n.Type != String {
-		return n.Value
-	}
 	s := n.Value
+	if n.Type != String && s != "" {
+		return s
+	}
 	for _, r := range s {
 		if !printable(r) {
 			return doubleQuoted(s)
