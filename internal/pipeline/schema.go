@@ -134,14 +134,15 @@ var schema = sync.OnceValue(func() *language {
 		optional("schedules", schedules), optional("resources", resourcesShape(trigger, containerKeys)), optional("variables", variables), optional("lockBehavior", lock),
 	}
 	root := func(keys ...key) *object { return &object{name: "pipeline", keys: append(keys, base...)} }
+	before := func(keys ...key) *object { o := root(keys...); o.old = true; return o }
 	return &language{step: steps.items, job: mapping(jobs.items.objects[0]), deployment: mapping(jobs.items.objects[1]), stage: stages.items, pipeline: mapping(
 		root(mandatory("stages", stages), optional("pool", pool)),
 		root(mandatory("jobs", jobs), optional("pool", pool)),
-		root(mandatory("phases", phases)),
+		before(mandatory("phases", phases)),
 		root(mandatory("steps", steps), optional("strategy", strategy), optional("continueOnError", text), optional("pool", pool), optional("container", container),
 			optional("services", services), optional("workspace", workspace)),
-		root(mandatory("steps", steps), optional("continueOnError", text), mandatory("queue", queue)),
-		root(mandatory("steps", steps), optional("continueOnError", text), mandatory("server", server)),
+		before(mandatory("steps", steps), optional("continueOnError", text), mandatory("queue", queue)),
+		before(mandatory("steps", steps), optional("continueOnError", text), mandatory("server", server)),
 	)}
 })
 
@@ -188,7 +189,7 @@ func resourcesShape(trigger *shape, containerKeys []key) *shape {
 	}
 	branches := either(filledTexts, mapping(&object{name: "branches", keys: []key{optional("include", filledTexts), optional("exclude", filledTexts)}}))
 	tags := branches
-	ofContainer := either(neverOrAlways, mapping(&object{name: "trigger", keys: []key{optional("enabled", boolean), optional("tags", tags)}}))
+	ofContainer := either(neverOrAlways, mapping(&object{name: "container trigger", keys: []key{optional("enabled", boolean), optional("tags", tags)}}))
 	ofPipeline := either(neverOrAlways, mapping(&object{name: "trigger", keys: []key{
 		optional("enabled", boolean), optional("branches", branches), optional("stages", filledTexts), optional("tags", filledTexts),
 	}}))

@@ -23,6 +23,7 @@ type object struct {
 	name   string // as people call it: "job", "checkout step"
 	keys   []key  // the first one is the first one to be written, if leads
 	leads  bool
+	old    bool   // not recommended to anybody
 	values *shape // of other keys; nil: there must be none
 }
 
@@ -49,7 +50,7 @@ type rule struct {
 
 var (
 	anyText  = &rule{}
-	nonEmpty = &rule{"something", func(s string) bool { return s != "" }}
+	nonEmpty = &rule{"a text that isn't empty", func(s string) bool { return s != "" }}
 	booleans = oneOf("true", "false", "yes", "no", "on", "off", "y", "n")
 )
 
@@ -266,7 +267,7 @@ func (c *checker) missing(n *yaml.Node, left []*object) {
 	var names []string
 	for _, o := range left {
 		for _, k := range o.keys {
-			if !k.required {
+			if !k.required || o.old && n.Get(k.name) == nil {
 				continue
 			}
 			if n.Get(k.name) != nil {
