@@ -23,9 +23,26 @@ type native struct {
 // natives are all native tasks, in the order of their names.
 func natives() []native {
 	return []native{
+		{Info{Name: "ArchiveFiles", Versions: []int{2}, Also: []string{"d8b84976-e99a-4b86-b885-4849694435b0"}}, ArchiveFiles},
+		{Info{Name: "AWSShellScript", Versions: []int{1}, Also: []string{"3aea39d2-803c-43c7-b8d6-8e71b670f816"}}, AWSShellScript},
 		{Info{Name: "Bash", Versions: []int{3}, Also: []string{"6c731c3c-3c68-459a-a5c9-bde6e6595b5b"}}, Bash},
 		{Info{Name: "CmdLine", Versions: []int{1, 2}, Also: []string{"d9bafed4-0b18-4f58-968d-86655b4d2ce9"}}, CmdLine},
+		{Info{Name: "CopyFiles", Versions: []int{2}, Also: []string{"5bfb729a-a7c8-4a78-a7c3-8d717bb7c13c"}}, CopyFiles},
+		{Info{Name: "DeleteFiles", Versions: []int{1}, Also: []string{"b7e8b412-0437-4065-9371-edc5881de25b"}}, DeleteFiles},
+		{Info{Name: "Docker", Versions: []int{2}, Also: []string{"e28912f1-0114-4464-802a-a3a35437fd16"}}, Docker},
+		{Info{Name: "DownloadBuildArtifacts", Versions: []int{0, 1}, Also: []string{"a433f589-fce1-4460-9ee6-44a624aeb1fb"}}, DownloadBuildArtifacts},
+		{Info{Name: "DownloadPipelineArtifact", Versions: []int{1, 2}, Also: []string{"61f2a582-95ae-4948-b34d-a1b3c4f6a737", "30f35852-3f7e-4c0c-9a88-e127b4f97211"}}, DownloadPipelineArtifact},
+		{Info{Name: "ECRPullImage", Versions: []int{1}, Also: []string{"ff19b049-2efa-4d42-ae91-630fee8c5e1f"}}, ECRPullImage},
+		{Info{Name: "ECRPushImage", Versions: []int{1}, Also: []string{"467d1870-1a00-4755-b00d-9642129fe759"}}, ECRPushImage},
+		{Info{Name: "ExtractFiles", Versions: []int{1}, Also: []string{"5e1e3830-fbfb-11e5-aab1-090c92bc4988"}}, ExtractFiles},
+		{Info{Name: "NodeTool", Versions: []int{0}}, UseNode},
 		{Info{Name: "PowerShell", Versions: []int{2}, Also: []string{"e213ff0f-5d5c-4791-802d-52ea3e7be1f1"}}, PowerShell},
+		{Info{Name: "PublishBuildArtifacts", Versions: []int{1}, Also: []string{"2ff763a7-ce83-4e1f-bc89-0ae63477cebe"}}, PublishBuildArtifacts},
+		{Info{Name: "PublishCodeCoverageResults", Versions: []int{1, 2}, Also: []string{"2a7ebc54-c13e-490e-81a5-d7561ab7cd97"}}, PublishCodeCoverageResults},
+		{Info{Name: "PublishPipelineArtifact", Versions: []int{0, 1}, Also: []string{"ecdc45f6-832d-4ad9-b52b-ee49e94659be"}}, PublishPipelineArtifact},
+		{Info{Name: "PublishTestResults", Versions: []int{2}, Also: []string{"0b0f01ed-7dde-43ff-9cbb-e48954daf9b1"}}, PublishTestResults},
+		{Info{Name: "UseNode", Versions: []int{1}, Also: []string{"31c75bbb-bcdf-4706-8d7c-4da6a1959bc2"}}, UseNode},
+		{Info{Name: "UsePythonVersion", Versions: []int{0}, Also: []string{"33c63b11-352b-45a2-ba1b-54cb568a29ca"}}, UsePythonVersion},
 	}
 }
 

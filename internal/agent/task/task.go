@@ -40,6 +40,8 @@ type Context struct {
 	// After has a function run at the end of the job, whatever its result, as a step of its own. Those that were registered
 	// last run first.
 	After func(displayName string, f Func)
+	// Prepend puts a folder before the others of PATH, for later steps.
+	Prepend func(folder string)
 }
 
 // Dirs are the folders of a job, absolute, as the task's processes see them.
