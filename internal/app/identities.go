@@ -43,7 +43,7 @@ func (in *Instance) openIdentities() error {
 	}
 	judge.Authorizer = decide.New(in.Directory, in.IAM.Generation(), decide.Options{Now: in.now, Region: in.Config.Region, Endpoints: ways})
 
-	tokens, err := openIssuers(&in.Config.OIDC)
+	tokens, err := openIssuers(&in.Config.OIDC, in.Issuer.Own)
 	if err != nil {
 		return err
 	}
@@ -85,9 +85,9 @@ func (in *Instance) unknownPrincipal(ctx context.Context, tx *meta.Tx, document 
 // maxIssuerFile bounds what is read of the files that the configuration of issuers names.
 const maxIssuerFile = 1 << 20
 
-// openIssuers reads what the configuration says of issuers of identity tokens.
-func openIssuers(c *config.OIDC) (*oidc.Verifier, error) {
-	o := oidc.Options{Loopback: c.Loopback, Keys: map[string][]byte{}, Proxy: http.ProxyFromEnvironment}
+// openIssuers reads what the configuration says of issuers of identity tokens. Own is the instance's own.
+func openIssuers(c *config.OIDC, own func(issuer string) func(context.Context) ([]byte, error)) (*oidc.Verifier, error) {
+	o := oidc.Options{Loopback: c.Loopback, Own: own, Keys: map[string][]byte{}, Proxy: http.ProxyFromEnvironment}
 	if c.CA != "" {
 		text, err := os.ReadFile(c.CA)
 		if err != nil {

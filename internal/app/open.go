@@ -19,10 +19,12 @@ import (
 	"github.com/sekisho/sekisho/internal/durable"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/directory"
+	"github.com/sekisho/sekisho/internal/iam/issuer"
 	"github.com/sekisho/sekisho/internal/iam/policy"
 	"github.com/sekisho/sekisho/internal/iam/session"
 	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/project"
 	"github.com/sekisho/sekisho/internal/registry"
 	"github.com/sekisho/sekisho/internal/seal"
 	"github.com/sekisho/sekisho/internal/secret"
@@ -73,6 +75,11 @@ type Instance struct {
 
 	Seal    *seal.Ring
 	Secrets *secret.Store
+
+	Issuer   *issuer.Issuer
+	Tokens   *iam.PersonalTokens
+	Projects *project.Service
+	lookups  map[project.Kind]lookup // each is set by who keeps that
 
 	endpointPolicies map[string]policy.Named // by the endpoint's id; those without one allow everything
 
@@ -152,9 +159,11 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		Region: c.Region, Now: in.now, Logger: log, Outward: in.outward(), OnChange: in.secretChanged,
 		UnknownPrincipal: in.unknownPrincipal,
 	})
+	in.openIssuer()
 	if err := in.openIdentities(); err != nil {
 		return nil, err
 	}
+	in.openProjects()
 	return in, in.openJobs()
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/sekisho/sekisho/internal/awsapi/sts"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/issuer"
 	"github.com/sekisho/sekisho/internal/observe/metrics"
 	"github.com/sekisho/sekisho/internal/observe/trace"
 	"github.com/sekisho/sekisho/internal/registry"
@@ -37,6 +38,7 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	wg.Go(func() {
 		in.IAM.Generation().Run(background, in.warn("changes that other processes make to identities are not noticed"))
 	})
+	in.startProjects(background, &wg)
 	wg.Go(func() { in.Directory.Run(background, in.warn("the last uses of keys and roles are not written")) })
 	if err := in.startJobs(ctx); err != nil {
 		return err
@@ -205,6 +207,8 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 			return oci.Serve(w, r)
 		case aws.Handles(r):
 			return aws.Serve(w, r)
+		case strings.HasPrefix(path, issuer.Path+"/"):
+			return in.oidc(w, r)
 		case w.Origin.Endpoint != "" && in.endpoint(w.Origin.Endpoint) == nil:
 			e := httpx.EndpointError{Endpoint: w.Origin.Endpoint}
 			return &httpx.Error{Status: http.StatusForbidden, Message: e.Error()}
