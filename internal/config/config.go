@@ -71,6 +71,9 @@ type Config struct {
 	// Where the values of secrets may refer to, instead of being kept here.
 	Secrets Secrets `yaml:"secrets"`
 
+	// Git repositories, which need the git program on the server.
+	Git Git `yaml:"git"`
+
 	// Whether a new account makes repositories when something is pushed to them. It
 	// is only where accounts start from: each can change it.
 	CreateOnPush bool `yaml:"create_on_push"`
@@ -249,6 +252,33 @@ type S3 struct {
 	RedirectExpiry time.Duration `yaml:"redirect_expiry"`
 }
 
+// Git says where git repositories are, and what a client may do to them.
+type Git struct {
+	// The folder of the repositories. Several nodes need one on a file system that they
+	// share. When empty, <data>/git.
+	Path string `yaml:"path"`
+	// The git program, 2.37 or later. When empty, git is looked for in PATH.
+	Program string `yaml:"program"`
+	// Bytes of one push.
+	Push Bytes `yaml:"push"`
+	// Bytes of one file that comes with a push.
+	File Bytes `yaml:"file"`
+	// Bytes of a repository on disk. Each can have a limit of its own, for these three.
+	Repository Bytes `yaml:"repository"`
+	// How many clients may fetch or push at once; more wait for a moment.
+	Programs int `yaml:"programs"`
+	// How long one fetch or push may take.
+	Time time.Duration `yaml:"time"`
+	// Memory of one program that git runs for a client. 0 is no limit. On Linux only.
+	Memory Bytes `yaml:"memory"`
+	// Hosts that repositories may be mirrored from although they are in a private network:
+	// names, addresses, or prefixes such as 10.0.0.0/8.
+	MirrorAllow []string `yaml:"mirror_allow"`
+	// PEM file with authorities that certificates of mirrored hosts must be under, in
+	// place of the system's.
+	MirrorCA string `yaml:"mirror_ca"`
+}
+
 // GC says when bytes that nothing needs are deleted. It runs while the server serves.
 type GC struct {
 	// Time between collections. 0 leaves them to `sekisho gc`.
@@ -342,6 +372,14 @@ func Default() Config {
 		},
 		Database: Database{Connections: 8},
 		Blobs:    Blobs{S3: S3{Region: "us-east-1", RedirectExpiry: 15 * time.Minute}},
+		Git: Git{
+			Push:       2 << 30,
+			File:       1 << 30,
+			Repository: 20 << 30,
+			Programs:   16,
+			Time:       time.Hour,
+			Memory:     4 << 30,
+		},
 		GC: GC{
 			Interval:    time.Hour,
 			Grace:       24 * time.Hour,

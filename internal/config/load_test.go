@@ -73,6 +73,7 @@ tls:
 	want.Database.URL = NewSecret("sqlite:/from/file")
 	want.Blobs.URL = "file:/flag"
 	want.TLS.CA = "/flag/ca"
+	want.Git.Path = "/flag/git"
 	want.GC.Interval, want.GC.Grace = 4*time.Hour, 36*time.Hour
 	want.Limits.Layer, want.Limits.Uploads = 16<<30, 7
 	want.CreateOnPush = true

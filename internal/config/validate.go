@@ -30,6 +30,11 @@ func (l *loader) derive() {
 	if c.Blobs.URL == "" {
 		c.Blobs.URL = "file:" + c.Data
 	}
+	if c.Git.Path == "" {
+		c.Git.Path = filepath.Join(c.Data, "git")
+	} else if abs, err := filepath.Abs(c.Git.Path); err == nil {
+		c.Git.Path = abs
+	}
 	if c.TLS.CA == "" {
 		c.TLS.CA = filepath.Join(c.Data, "ca")
 	}
@@ -75,6 +80,7 @@ func (l *loader) validate() {
 		l.checkErr("master_key", err)
 	}
 	l.secrets()
+	l.git()
 
 	l.check("gc.grace", c.GC.Grace > 0, "must be more than 0: it is what protects a push that is still running")
 	l.check("gc.uploads", c.GC.Uploads > 0, "must be more than 0")
@@ -101,6 +107,22 @@ func (l *loader) validate() {
 // sort brings the problems into the order of the manual.
 func (l *loader) sort() {
 	slices.SortStableFunc(l.problems, func(a, b Problem) int { return l.index(a.Key) - l.index(b.Key) })
+}
+
+func (l *loader) git() {
+	g := &l.Config.Git
+	for key, d := range map[string]bool{"push": g.Push > 0, "file": g.File > 0, "repository": g.Repository > 0, "programs": g.Programs > 0, "time": g.Time > 0} {
+		l.check("git."+key, d, "must be more than 0")
+	}
+	l.check("git.memory", g.Memory == 0 || g.Memory >= 256<<20, "must be 0, or at least 256M")
+	for _, a := range g.MirrorAllow {
+		_, perr := parsePrefix(a)
+		l.check("git.mirror_allow", perr == nil || domainForm.MatchString(strings.ToLower(a)), "%q is neither the name of a host, nor an address, nor a prefix", a)
+	}
+	if g.MirrorCA != "" {
+		_, err := os.Stat(g.MirrorCA)
+		l.checkErr("git.mirror_ca", err)
+	}
 }
 
 func (l *loader) database() {
