@@ -246,6 +246,9 @@ func DeleteFiles(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.disposable(filepath.Join(folder, "x")); err != nil {
+		return err
+	}
 	outside := c.Host.Outside(folder)
 	dots := c.Inputs.Bool(false, "RemoveDotFiles")
 	var remove []string
@@ -275,11 +278,6 @@ func DeleteFiles(ctx context.Context, c *Context) error {
 	})
 	if err != nil {
 		return err
-	}
-	if len(remove) > 0 {
-		if err := c.disposable(filepath.Join(folder, "x")); err != nil {
-			return err
-		}
 	}
 	slices.Sort(remove)
 	for _, path := range remove {
