@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sekisho/sekisho/internal/app"
+	"github.com/sekisho/sekisho/internal/git"
 	"github.com/sekisho/sekisho/internal/registry"
 )
 
@@ -19,8 +20,8 @@ func newFsck(c *cli) *cobra.Command {
 		Use:   "fsck",
 		Short: "Check every digest and every reference",
 		Long: `Read all layers and manifests, compare them with their digests, and compare the
-references between them with what the database says. Beside a running server this
-is safe, and what is pushed meanwhile may not be looked at.
+references between them with what the database says; then all git repositories.
+Beside a running server this is safe, and what is pushed meanwhile may not be looked at.
 
 With --repair the database is made to match the bytes; bytes are never changed.
 The server must be stopped for that, unless the database is PostgreSQL.
@@ -55,6 +56,9 @@ type checked struct {
 	Bytes      int64          `json:"bytes"`
 	Manifests  int64          `json:"manifests"`
 	Objects    int64          `json:"objects"`
+
+	Repositories int64 `json:"repositories"` // of git
+
 	Repaired   int64          `json:"repaired"`
 	Harmful    int64          `json:"harmful"`
 	Incomplete bool           `json:"incomplete"`
@@ -93,6 +97,18 @@ func (c *cli) fsck(cmd *cobra.Command, o registry.FsckOptions) error {
 		progress(fmt.Sprintf("%s: %d blobs, %s, %d manifests, %d problems", p.Phase, p.Blobs, humanSize(p.Bytes), p.Manifests, p.Problems))
 	}
 	r, err := in.Local.Fsck(cmd.Context(), o)
+	if err != nil {
+		progress("")
+		return err
+	}
+	progress("git repositories")
+	out.Repositories, err = in.Git.Fsck(cmd.Context(), func(f git.Fault) error {
+		r.Harmful++
+		name := f.Project + "/" + f.Repo
+		out.Problems = append(out.Problems, shownProblem{Kind: "git", Account: f.Account, Repository: name, Location: f.ID, Detail: f.Detail, Advice: gitAdvice})
+		t.add("git", name, "", f.ID, "wrong", f.Detail, gitAdvice)
+		return nil
+	})
 	progress("")
 	if err != nil {
 		return err
@@ -100,7 +116,8 @@ func (c *cli) fsck(cmd *cobra.Command, o registry.FsckOptions) error {
 	out.Blobs, out.Bytes, out.Manifests, out.Objects = r.Blobs, r.Bytes, r.Manifests, r.Objects
 	out.Repaired, out.Harmful, out.Incomplete = r.Repaired, r.Harmful, r.Incomplete
 	if c.output == asTable && len(t.rows) == 0 {
-		t = &table{rows: [][]string{{fmt.Sprintf("No problems: %d blobs (%s), %d manifests, %d objects", r.Blobs, humanSize(r.Bytes), r.Manifests, r.Objects)}}}
+		t = &table{rows: [][]string{{fmt.Sprintf("No problems: %d blobs (%s), %d manifests, %d objects, %d git repositories",
+			r.Blobs, humanSize(r.Bytes), r.Manifests, r.Objects, out.Repositories)}}}
 	}
 	err = c.print(cmd, out, t)
 	if r.Incomplete {
@@ -111,6 +128,9 @@ func (c *cli) fsck(cmd *cobra.Command, o registry.FsckOptions) error {
 	}
 	return err
 }
+
+// gitAdvice is what to do about a damaged git repository: what is lost can't be made up.
+const gitAdvice = "take it from a backup, or push it again from a whole clone"
 
 func stateOf(p *registry.Problem) string {
 	switch {

@@ -70,6 +70,9 @@ func (in *Instance) CopyTo(ctx context.Context, to *config.Config, progress func
 	if err != nil {
 		return report, err
 	}
+	if report.Repositories, err = in.Git.CopyTo(ctx, target.DB, to.Git.Path); err != nil {
+		return report, err
+	}
 	if err := ca.Copy(in.Config.TLS.CA, to.TLS.CA); err != nil {
 		return report, err
 	}

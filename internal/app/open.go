@@ -17,6 +17,7 @@ import (
 	"github.com/sekisho/sekisho/internal/blob/file"
 	"github.com/sekisho/sekisho/internal/config"
 	"github.com/sekisho/sekisho/internal/durable"
+	"github.com/sekisho/sekisho/internal/git"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/directory"
 	"github.com/sekisho/sekisho/internal/iam/issuer"
@@ -69,6 +70,9 @@ type Instance struct {
 
 	Directory *directory.Service
 	Sessions  *session.Service
+
+	Git    *git.Service
+	onPush func(ctx context.Context, tx *meta.Tx, p git.Push) error // nil: nobody is told
 
 	Jobs      *job.Queue
 	Collector *registry.Collector
@@ -164,7 +168,11 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		return nil, err
 	}
 	in.openProjects()
-	return in, in.openJobs()
+	if err := in.openJobs(); err != nil {
+		return nil, err
+	}
+	in.openGit()
+	return in, nil
 }
 
 // openState opens the database and the blob store.

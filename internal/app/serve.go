@@ -17,6 +17,7 @@ import (
 	awsiam "github.com/sekisho/sekisho/internal/awsapi/iam"
 	"github.com/sekisho/sekisho/internal/awsapi/secretsmanager"
 	"github.com/sekisho/sekisho/internal/awsapi/sts"
+	"github.com/sekisho/sekisho/internal/git/githttp"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/issuer"
@@ -40,6 +41,9 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	})
 	in.startProjects(background, &wg)
 	wg.Go(func() { in.Directory.Run(background, in.warn("the last uses of keys and roles are not written")) })
+	if err := in.startGit(ctx); err != nil {
+		return err
+	}
 	if err := in.startJobs(ctx); err != nil {
 		return err
 	}
@@ -196,6 +200,7 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 	aws.Admit = func(c *iam.Caller, service, action string) error {
 		return in.admit(c, endpointService(service), action)
 	}
+	repositories := in.gitServer()
 	health := in.health()
 	return func(w *httpx.Response, r *http.Request) error {
 		path := r.URL.Path
@@ -205,6 +210,8 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 		case path == "/v2":
 			r.URL.Path = "/v2/"
 			return oci.Serve(w, r)
+		case strings.HasPrefix(path, githttp.Prefix):
+			return repositories.Serve(w, r)
 		case aws.Handles(r):
 			return aws.Serve(w, r)
 		case strings.HasPrefix(path, issuer.Path+"/"):

@@ -40,7 +40,7 @@ const (
 	maxMirrorError = 2000
 )
 
-func (s *Service) checkMirror(m *Mirror) error {
+func (s *Service) checkMirror(ctx context.Context, c *iam.Caller, m *Mirror) error {
 	u, err := checkMirrorURL(m.URL)
 	if err != nil {
 		return err
@@ -55,6 +55,11 @@ func (s *Service) checkMirror(m *Mirror) error {
 		return errorf(Invalid, "the name of the mirror's credential is too long")
 	case m.Credential != "" && u.Scheme != "https" && !s.allowedPlain(u.Hostname()):
 		return errorf(Invalid, "a credential is only sent over https")
+	}
+	if m.Credential != "" {
+		if _, _, err := s.o.Credential(ctx, c, m.Credential); err != nil {
+			return fmt.Errorf("credential of the mirror: %w", err)
+		}
 	}
 	return nil
 }
@@ -103,7 +108,7 @@ func (s *Service) PutMirror(ctx context.Context, c *iam.Caller, n Name, m Mirror
 	if err != nil {
 		return err
 	}
-	if err := s.checkMirror(&m); err != nil {
+	if err := s.checkMirror(ctx, c, &m); err != nil {
 		return err
 	}
 	return s.db.Update(ctx, func(tx *meta.Tx) error {
@@ -254,7 +259,7 @@ func (s *Service) fetchInto(ctx context.Context, r *Repository, m *MirrorState) 
 		config = append(config, [2]string{"http.sslCAInfo", s.o.MirrorCA})
 	}
 	if m.Credential != "" {
-		user, password, err := s.o.Credential(ctx, r.Account, m.Credential)
+		user, password, err := s.o.Credential(ctx, iam.SystemCaller(r.Account, "git-mirror"), m.Credential)
 		if err != nil {
 			return errors.Join(fmt.Errorf("credential %s: %w", m.Credential, err), ignored(g.close()))
 		}

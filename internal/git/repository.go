@@ -194,8 +194,13 @@ func (s *Service) Create(ctx context.Context, c *iam.Caller, d Draft) (*Reposito
 	if err := s.judge.Check(ctx, c, iam.On(c, "git:CreateRepository", arn)); err != nil {
 		return nil, err
 	}
+	if s.o.CheckProject != nil {
+		if err := s.o.CheckProject(ctx, d.Name.Account, d.Name.Project); err != nil {
+			return nil, err
+		}
+	}
 	if d.Mirror != nil {
-		if err := s.checkMirror(d.Mirror); err != nil {
+		if err := s.checkMirror(ctx, c, d.Mirror); err != nil {
 			return nil, err
 		}
 	}
@@ -205,11 +210,6 @@ func (s *Service) Create(ctx context.Context, c *iam.Caller, d Draft) (*Reposito
 	}
 	var made *Repository
 	err := s.db.Update(ctx, func(tx *meta.Tx) error {
-		if s.o.CheckProject != nil {
-			if err := s.o.CheckProject(ctx, tx, d.Name.Account, d.Name.Project); err != nil {
-				return err
-			}
-		}
 		res, err := tx.Exec(ctx, `INSERT INTO git_repositories (id, account, project, project_key, name, name_key, description, default_branch,
 			max_push, max_object, max_size, created_at, pushed_at, size, packed_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, $9, 0, 0, 0) ON CONFLICT (account, project_key, name_key) DO NOTHING`,
@@ -276,6 +276,11 @@ func (s *Service) Update(ctx context.Context, c *iam.Caller, n Name, e Edit) (*R
 		if err := s.judge.Check(ctx, c, iam.On(c, "git:CreateRepository", s.arn(to))); err != nil {
 			return nil, err
 		}
+		if s.o.CheckProject != nil {
+			if err := s.o.CheckProject(ctx, to.Account, to.Project); err != nil {
+				return nil, err
+			}
+		}
 	}
 	branch := value(e.DefaultBranch, r.DefaultBranch)
 	if err := errors.Join(checkBranch(branch), checkDescription(value(e.Description, ""))); err != nil {
@@ -288,11 +293,6 @@ func (s *Service) Update(ctx context.Context, c *iam.Caller, n Name, e Edit) (*R
 	}
 	err = s.db.Update(ctx, func(tx *meta.Tx) error {
 		if s.arn(to) != r.ARN {
-			if s.o.CheckProject != nil {
-				if err := s.o.CheckProject(ctx, tx, to.Account, to.Project); err != nil {
-					return err
-				}
-			}
 			other, err := s.read(ctx, tx, `account = $1 AND project_key = $2 AND name_key = $3`, to.Account, strings.ToLower(to.Project), strings.ToLower(to.Repo))
 			if err != nil {
 				return err

@@ -31,10 +31,12 @@ type Options struct {
 	// OnChange is called in the transaction of each change of a repository's settings, to record it. Nil: nothing is recorded.
 	OnChange func(ctx context.Context, tx *meta.Tx, ch Change) error
 	// CheckProject returns an error unless a repository can be made in a project. Nil: in any.
-	CheckProject func(ctx context.Context, tx *meta.Tx, account, project string) error
+	CheckProject func(ctx context.Context, account, project string) error
 
-	// Credential returns user and password for a mirror, by what its settings call it, on behalf of an account. Nil: there are none.
-	Credential func(ctx context.Context, account, name string) (user, password string, err error)
+	// Credential returns user and password for a mirror, by what its settings call it. It is asked with the caller who sets that, so
+	// that nobody has the server send a secret elsewhere which they can't read, and at each fetch with the server itself. Nil: there
+	// are none.
+	Credential func(ctx context.Context, c *iam.Caller, name string) (user, password string, err error)
 	// MirrorAllow are hosts and networks that mirrors may be fetched from although they are private: names, addresses, prefixes.
 	MirrorAllow []string
 	// MirrorCA is a PEM file with more authorities for mirrors' certificates.

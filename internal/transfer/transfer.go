@@ -66,6 +66,8 @@ type Report struct {
 	Rows    int64 `json:"rows" yaml:"rows"`
 	Objects int64 `json:"objects" yaml:"objects"`
 	Bytes   int64 `json:"bytes" yaml:"bytes"` // of the objects
+
+	Repositories int64 `json:"repositories" yaml:"repositories"` // of git, which are not copied here
 }
 
 // ErrNotEmpty means that something is in the target already.
