@@ -1,0 +1,9 @@
+package agent
+
+import "strings"
+
+// InputPrefix is what the environment variables begin with that answer the questions of the configuration.
+const InputPrefix = "SEKISHO_AGENT_INPUT_"
+
+// isInput reports whether an environment variable configures the agent: jobs don't see them.
+func isInput(pair string) bool { return strings.HasPrefix(pair, InputPrefix) }

@@ -1,0 +1,51 @@
+//go:build unix
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownGroup gives a worker a group of processes of its own: the terminal's signals are the agent's to pass on.
+func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+func killGroup(p *os.Process) { _ = syscall.Kill(-p.Pid, syscall.SIGKILL) }
+
+// lock makes sure that one process runs the agent of a folder.
+func (f Folder) lock() (unlock func(), err error) {
+	file, err := os.OpenFile(f.path(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the agent's folder: %w", err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = file.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("the agent in %s runs already", f)
+		}
+		return nil, fmt.Errorf("lock the agent's folder: %w", err)
+	}
+	return func() { _ = file.Close() }, nil
+}
+
+// freeSpace returns how much the agent's user can still write, in bytes, where a folder is or will be.
+func freeSpace(dir string) (int64, error) {
+	for {
+		var s unix.Statfs_t
+		err := unix.Statfs(dir, &s)
+		if err == nil {
+			return int64(s.Bavail) * int64(s.Bsize), nil
+		}
+		parent := filepath.Dir(dir)
+		if !errors.Is(err, unix.ENOENT) || parent == dir {
+			return 0, err
+		}
+		dir = parent
+	}
+}
