@@ -240,10 +240,8 @@ func kindName(t reflect.Type) string {
 }
 
 func write(w *httpx.Response, status int, v any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	text, err := encode(v)
+	if err != nil {
 		return err
 	}
 	h := w.Header()
@@ -251,6 +249,6 @@ func write(w *httpx.Response, status int, v any) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, err := w.Write(b.Bytes())
+	_, err = w.Write(text)
 	return err
 }
