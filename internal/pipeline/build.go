@@ -87,11 +87,6 @@ func (b *builder) plan(root *yaml.Node) *Plan {
 		p.Resources = b.resources(resources)
 	}
 	b.expression(root.Get("name"), anywhere)
-	for _, name := range []string{"phases", "queue", "server"} {
-		if n := root.Get(name); n != nil {
-			b.refuse(n.Pos, "'%s' is of the time before jobs and isn't run here: write 'jobs', with 'pool', instead", name)
-		}
-	}
 	stages := root.Get("stages")
 	if stages == nil {
 		return p
@@ -99,11 +94,9 @@ func (b *builder) plan(root *yaml.Node) *Plan {
 	for _, n := range stages.Items {
 		p.Stages = append(p.Stages, b.stage(n))
 	}
-	if len(p.Stages) == 0 {
-		b.add(stages.Pos, "The pipeline must contain at least one stage")
-	}
 	b.graph(p)
 	b.aliases(p)
+	p.Resources.checkout(p.Stages)
 	return p
 }
 
@@ -242,7 +235,7 @@ func (b *builder) condition(n *yaml.Node, where *place) string {
 
 func (b *builder) parse(pos yaml.Pos, text string, where *place) {
 	e, err := expr.Parse(text)
-	if err == nil {
+	if err == nil && where != nil {
 		err = e.Check(where.names, where.functions)
 	}
 	if err != nil {

@@ -31,7 +31,9 @@ func (b *builder) stage(n *yaml.Node) *Stage {
 	if checks := n.Get("checks"); checks != nil {
 		b.refuse(checks.Pos, "'checks' of a stage are not done here; put checks on the environment that the stage deploys to")
 	}
-	if jobs := n.Get("jobs"); jobs != nil {
+	if jobs := n.Get("jobs"); jobs == nil {
+		b.refuse(n.Pos, "the stage has no jobs: nothing would run in it")
+	} else {
 		for _, job := range jobs.Items {
 			s.Jobs = append(s.Jobs, b.job(job))
 		}
@@ -51,7 +53,7 @@ func (b *builder) job(n *yaml.Node) *Job {
 		Variables: b.variables(n.Get("variables")), Pool: b.pool(n.Get("pool")), Container: b.container(n.Get("container")),
 		WorkspaceClean: value(n.Get("workspace"), "clean"),
 	}
-	b.expression(n.Get("continueOnError"), anywhere)
+	b.expression(n.Get("continueOnError"), nil) // what it names is looked at when it is decided
 	if clean := j.WorkspaceClean; clean != "" && !strings.Contains(clean, "$") {
 		switch strings.ToLower(clean) {
 		case "outputs", "resources", "all":
@@ -103,8 +105,8 @@ func (b *builder) strategy(n *yaml.Node) *Strategy {
 		seen := map[string]bool{}
 		for _, pair := range matrix.Pairs {
 			name := pair.Key.Value
-			if !legName.MatchString(name) {
-				b.add(pair.Key.Pos, "The matrix configuration name '%s' is not valid. Valid names may only contain alphanumeric characters and '_', may not start with a number, and have at most 100 characters", shorten(name))
+			if name == "" {
+				b.add(pair.Key.Pos, "Unexpected value ''; a configuration of a matrix needs a name")
 			}
 			if seen[strings.ToLower(name)] {
 				b.add(pair.Key.Pos, "'%s' is already defined", shorten(name))
@@ -115,9 +117,6 @@ func (b *builder) strategy(n *yaml.Node) *Strategy {
 	}
 	return s
 }
-
-// legName: a leg's name is a part of its job's.
-var legName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)
 
 func (b *builder) deployment(n *yaml.Node) *Deployment {
 	d := &Deployment{}
@@ -141,7 +140,7 @@ func (b *builder) deployment(n *yaml.Node) *Deployment {
 	}
 	strategy := n.Get("strategy")
 	if strategy == nil || len(strategy.Pairs) == 0 {
-		b.add(position(n, "strategy"), "Required property is missing: 'strategy' of a deployment job with 'runOnce', 'rolling' or 'canary'")
+		b.refuse(position(n, "strategy"), "the deployment job has no strategy: write 'strategy: runOnce: deploy: steps:'")
 		return d
 	}
 	kind := strategy.Pairs[0]
@@ -166,7 +165,7 @@ func (b *builder) deployment(n *yaml.Node) *Deployment {
 	add("onFailure", on.Get("failure"))
 	add("onSuccess", on.Get("success"))
 	if len(d.Hooks) == 0 {
-		b.add(kind.Value.Pos, "Required property is missing: '%s' has no hook such as 'deploy'", d.Strategy)
+		b.refuse(kind.Value.Pos, "the strategy '%s' has no steps: write them below 'deploy'", d.Strategy)
 	}
 	return d
 }

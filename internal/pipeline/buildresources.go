@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sekisho/sekisho/internal/pipeline/yaml"
@@ -8,14 +9,6 @@ import (
 
 func (b *builder) resources(n *yaml.Node) Resources {
 	r := Resources{}
-	if n.Kind == yaml.Sequence { // of the time before: what checkout says now
-		for _, item := range n.Items {
-			for _, pair := range item.Pairs[1:] {
-				b.refuse(pair.Key.Pos, "'%s' in 'resources: - repo: self' isn't looked at here: write it in the step 'checkout: self'", pair.Key.Value)
-			}
-		}
-		return r
-	}
 	seen := map[string]map[string]bool{}
 	list := func(kind string, each func(alias string, n *yaml.Node)) {
 		for _, item := range items(n.Get(kind + "s")) {
@@ -59,13 +52,59 @@ func items(n *yaml.Node) []*yaml.Node {
 	return n.Items
 }
 
+// checkout gives the steps that check out a repository what its resource says of that. A job that would check out self
+// without saying so gets the step, if there is something to say.
+func (r *Resources) checkout(stages []*Stage) {
+	for i := range r.Repositories {
+		repository := &r.Repositories[i]
+		if len(repository.Checkout) == 0 {
+			continue
+		}
+		for _, s := range stages {
+			for _, j := range s.Jobs {
+				found := false
+				for _, step := range j.steps() {
+					if strings.HasPrefix(step.Task, "checkout@") {
+						found = true
+						step.Inputs = repository.options(step.Inputs)
+					}
+				}
+				if !found && j.Deployment == nil && strings.EqualFold(repository.Alias, "self") && (j.Pool == nil || !j.Pool.Server) {
+					inputs := []KeyValue{{Pos: repository.Pos, Key: "repository", Value: "self"}}
+					j.Steps = append([]*Step{{Pos: repository.Pos, Task: "checkout@1", Inputs: repository.options(inputs)}}, j.Steps...)
+				}
+			}
+		}
+	}
+}
+
+// options are the inputs of a checkout step, and of the resource's options those that aren't among them.
+func (r *Repository) options(inputs []KeyValue) []KeyValue {
+	has := func(key string) int {
+		return slices.IndexFunc(inputs, func(kv KeyValue) bool { return strings.EqualFold(kv.Key, key) })
+	}
+	if i := has("repository"); i < 0 || !strings.EqualFold(inputs[i].Value, r.Alias) {
+		return inputs
+	}
+	for _, option := range r.Checkout {
+		if has(option.Key) < 0 {
+			inputs = append(inputs, option)
+		}
+	}
+	return inputs
+}
+
 func (b *builder) repository(alias string, n *yaml.Node) Repository {
 	r := Repository{Pos: n.Pos, Alias: alias, Type: strings.ToLower(value(n, "type")), Name: value(n, "name"), Ref: value(n, "ref"), Endpoint: value(n, "endpoint"), Trigger: b.trigger(n.Get("trigger"))}
 	for _, pair := range n.Pairs {
 		switch name := pair.Key.Value; name {
 		case "repository", "type", "name", "ref", "endpoint", "trigger":
+		case "checkoutOptions":
+			r.Checkout = append(r.Checkout, keyValues(pair.Value)...)
+		case "clean", "fetchDepth", "fetchTags", "lfs", "submodules", "persistCredentials":
+			r.Checkout = append(r.Checkout, KeyValue{Pos: pair.Key.Pos, Key: name, Value: pair.Value.Value})
 		default:
-			b.refuse(pair.Key.Pos, "'%s' of a repository resource isn't looked at here: say it in the step 'checkout: %s'", shorten(name), shorten(alias))
+			b.refuse(pair.Key.Pos, "'%s' of a repository resource is not known here: say it in the step 'checkout: %s'", shorten(name), shorten(alias))
 		}
 	}
 	return r
@@ -101,6 +140,10 @@ func (b *builder) container(n *yaml.Node) *Container {
 	for _, pair := range n.Pairs {
 		switch name := pair.Key.Value; name {
 		case "alias", "container", "image", "endpoint", "options", "env", "ports", "volumes", "mapDockerSocket", "mountReadOnly", "trigger":
+		case "type":
+			if !strings.EqualFold(pair.Value.Value, "docker") {
+				b.refuse(pair.Value.Pos, "the container type '%s' is not known here: say the address in 'image', and what opens the registry in 'endpoint'", shorten(pair.Value.Value))
+			}
 		default:
 			b.refuse(pair.Key.Pos, "'%s' of a container is not known here: say its address in 'image', and what opens the registry in 'endpoint'", shorten(name))
 		}

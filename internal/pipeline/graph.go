@@ -12,7 +12,6 @@ type vertex struct {
 	pos     yaml.Pos
 	name    string
 	depends []string
-	at      int // in the order of the file
 	mark    int
 }
 
@@ -55,10 +54,10 @@ func (b *builder) graph(p *Plan) {
 		if s.DependsOn == nil && i > 0 && p.Expanded.Get("stages").Items[i].Get("dependsOn") == nil {
 			s.DependsOn = []string{p.Stages[i-1].Name}
 		}
-		vertices[i] = &vertex{pos: s.Pos, name: s.Name, depends: s.DependsOn, at: i}
+		vertices[i] = &vertex{pos: s.Pos, name: s.Name, depends: s.DependsOn}
 	}
-	b.acyclic("Stage", "The pipeline", vertices)
-	for _, s := range p.Stages {
+	b.acyclic("Stage", "The pipeline", p.Expanded.Get("stages").Pos, vertices)
+	for i, s := range p.Stages {
 		names, positions = nil, nil
 		for _, j := range s.Jobs {
 			names, positions = append(names, &j.Name), append(positions, j.Pos)
@@ -66,21 +65,25 @@ func (b *builder) graph(p *Plan) {
 		named("Job", "a stage", names, positions)
 		vertices = make([]*vertex, len(s.Jobs))
 		for i, j := range s.Jobs {
-			vertices[i] = &vertex{pos: j.Pos, name: j.Name, depends: j.DependsOn, at: i}
+			vertices[i] = &vertex{pos: j.Pos, name: j.Name, depends: j.DependsOn}
 		}
-		if len(s.Jobs) == 0 {
-			b.add(s.Pos, "Stage %s must contain at least one job with no dependencies", s.Name)
-			continue
+		// That of a stage without the key is said in Unsupported: the reference has examples of such.
+		if len(s.Jobs) > 0 || p.Expanded.Get("stages").Items[i].Get("jobs") != nil {
+			b.acyclic("Job", "Stage "+s.Name, s.Pos, vertices)
 		}
-		b.acyclic("Job", "Stage "+s.Name, vertices)
 	}
 }
 
 // acyclic checks the dependencies of the vertices of one graph.
-func (b *builder) acyclic(kind, owner string, vertices []*vertex) {
+func (b *builder) acyclic(kind, owner string, pos yaml.Pos, vertices []*vertex) {
 	byName := map[string]*vertex{}
+	start := false
 	for _, v := range vertices {
 		byName[strings.ToLower(v.name)] = v
+		start = start || len(v.depends) == 0
+	}
+	if !start {
+		b.add(pos, "%s must contain at least one %s with no dependencies", owner, strings.ToLower(kind))
 	}
 	whole := true
 	for _, v := range vertices {

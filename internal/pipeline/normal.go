@@ -76,9 +76,10 @@ func named(key string) func(*yaml.Node) *yaml.Node {
 
 // normalPipeline is the normal form of a file.
 func normalPipeline(root *yaml.Node) *yaml.Node {
+	root = modernPipeline(root)
 	out := mappingAt(root.Pos)
 	var job []yaml.Pair // keys of the implicit job
-	steps := root.Get("steps") != nil && root.Get("queue") == nil && root.Get("server") == nil
+	steps := root.Get("steps") != nil
 	at := -1 // where stages go
 	for _, pair := range root.Pairs {
 		switch pair.Key.Value {
@@ -90,21 +91,16 @@ func normalPipeline(root *yaml.Node) *yaml.Node {
 			pair.Value = normalResources(pair.Value)
 		case "stages":
 			pair.Value = each(normalStage)(pair.Value)
-		case "phases":
-			pair.Value = each(normalPhase)(pair.Value)
 		case "jobs":
 			pair = yaml.Pair{Key: textAt(pair.Key.Pos, "stages"), Value: sequenceAt(pair.Key.Pos, mappingAt(pair.Key.Pos,
 				pairAt(pair.Key.Pos, "stage", textAt(pair.Key.Pos, implicitStage)),
 				yaml.Pair{Key: pair.Key, Value: each(normalJob)(pair.Value)}))}
 		case "steps":
-			pair.Value = each(normalStep)(pair.Value)
-			if steps {
-				at = len(out.Pairs)
-				out.Pairs = append(out.Pairs, yaml.Pair{})
-				job = append(job, pair)
-				continue
-			}
-		case "pool", "strategy", "continueOnError", "container", "services", "workspace":
+			at = len(out.Pairs)
+			out.Pairs = append(out.Pairs, yaml.Pair{})
+			job = append(job, pair)
+			continue
+		case "pool", "strategy", "continueOnError", "container", "services", "workspace", "timeoutInMinutes", "cancelTimeoutInMinutes":
 			// All of these are the job's where there is just one, and it isn't written.
 			if steps {
 				job = append(job, pair)
@@ -238,10 +234,6 @@ func normalJob(n *yaml.Node) *yaml.Node {
 		"steps":       each(normalStep),
 		"strategy":    normalStrategy,
 	})
-}
-
-func normalPhase(n *yaml.Node) *yaml.Node {
-	return rewrite(n, map[string]func(*yaml.Node) *yaml.Node{"dependsOn": normalList, "variables": normalVariables, "steps": each(normalStep)})
 }
 
 // normalStrategy is for a deployment job; a matrix stays as it is.

@@ -66,12 +66,15 @@ func normalStep(n *yaml.Node) *yaml.Node {
 	fix(s.after)
 	out := mappingAt(n.Pos, pairAt(pos, "task", textAt(pos, s.task)))
 	// "none" is a step that never runs: it is there so that the step there would be without it is not.
-	if never := (s.key == "checkout" || s.key == "download") && strings.EqualFold(first.Value.Value, "none"); never && n.Get("condition") == nil {
+	// A condition that is written doesn't change that.
+	never := (s.key == "checkout" || s.key == "download") && strings.EqualFold(first.Value.Value, "none")
+	if never {
 		out.Pairs = append(out.Pairs, pairAt(pos, "condition", textAt(pos, "false")))
 	}
 	for _, pair := range n.Pairs[1:] {
 		name, input := s.inputs[pair.Key.Value]
 		switch {
+		case never && pair.Key.Value == "condition":
 		case pair.Key.Value == "inputs": // downloadBuild has some
 			inputs.Pairs = append(inputs.Pairs, pair.Value.Pairs...)
 		case input:

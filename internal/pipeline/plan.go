@@ -106,6 +106,7 @@ type Repository struct {
 	Ref      string // "refs/heads/main"; empty: the default branch
 	Endpoint string
 	Trigger  *Trigger
+	Checkout []KeyValue // inputs for checkout steps; they are in the steps already
 }
 
 // Container is a container resource, or one that a job describes in place.

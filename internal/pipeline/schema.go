@@ -127,6 +127,7 @@ var schema = sync.OnceValue(func() *language {
 	phases := listOf(mapping(
 		&object{name: "phase", leads: true, keys: append(slices.Clone(phaseKeys), optional("queue", queue))},
 		&object{name: "phase", leads: true, keys: append(slices.Clone(phaseKeys), optional("server", server))},
+		jobs.items.objects[0], jobs.items.objects[1], // templates of jobs fit in
 	))
 
 	base := []key{
@@ -188,7 +189,7 @@ func resourcesShape(trigger *shape, containerKeys []key) *shape {
 		return listOf(mapping(&object{name: kind + " resource", leads: true, keys: append([]key{mandatory(kind, reference)}, keys...)}))
 	}
 	branches := either(filledTexts, mapping(&object{name: "branches", keys: []key{optional("include", filledTexts), optional("exclude", filledTexts)}}))
-	tags := branches
+	tags := either(neverOrAlways, branches) // the reference shows "tags: none", the schema doesn't have it
 	ofContainer := either(neverOrAlways, mapping(&object{name: "container trigger", keys: []key{optional("enabled", boolean), optional("tags", tags)}}))
 	ofPipeline := either(neverOrAlways, mapping(&object{name: "trigger", keys: []key{
 		optional("enabled", boolean), optional("branches", branches), optional("stages", filledTexts), optional("tags", filledTexts),

@@ -204,7 +204,9 @@ func (c *checker) led(n *yaml.Node, objects []*object) []*object {
 		if len(n.Pairs) > 0 && o.keys[0].name == n.Pairs[0].Key.Value {
 			led = append(led, o)
 		}
-		leads = append(leads, o.keys[0].name)
+		if !slices.Contains(leads, o.keys[0].name) {
+			leads = append(leads, o.keys[0].name)
+		}
 	}
 	if led != nil {
 		return led

@@ -7,10 +7,9 @@ import "github.com/sekisho/sekisho/internal/pipeline/yaml"
 // that nobody knows, pools, connections, groups and environments: whether those exist isn't for the language to say.
 //
 // These are refused:
-//   - phases, queue and server, which jobs and pool replaced;
 //   - resources that are builds, packages or webhooks; triggers of containers; containers found through a cloud's own
-//     registry service; options of checkout that stand at a repository resource;
+//     registry service;
 //   - the deployment strategies rolling and canary; resources of environments, by name, id, type or tag;
 //   - keys of pool that hosted offerings add; services described in place; repositories named in place;
-//   - group and checks of a stage; steps reviewApp and getPackage.
+//   - group and checks of a stage; a stage without jobs, a deployment without a strategy; steps reviewApp and getPackage.
 func (p *Plan) Unsupported() []*yaml.Error { return p.unsupported }
