@@ -59,10 +59,6 @@ func (n *next) stage(s *stage) bool {
 	case work.InProgress:
 		return n.jobs(s, ss)
 	}
-	if ss.Omitted {
-		n.end(s, ss, work.Skipped, "it was left out of this run")
-		return true
-	}
 	if ss.Rejected != "" {
 		n.end(s, ss, work.Failed, ss.Rejected)
 		return true
@@ -72,13 +68,13 @@ func (n *next) stage(s *stage) bool {
 			return false
 		}
 	}
+	if ss.Omitted { // not before, or what depends on it would overtake what it depends on
+		n.end(s, ss, work.Skipped, "it was left out of this run")
+		return true
+	}
 	canceling := n.st.Canceling || ss.Canceling
 	if ss.Ready && !canceling {
-		return false // the caller sees to its checks, or it waits to be released
-	}
-	if ss.Ready {
-		// It was canceled while it waited. Only what would run in a canceled run still may.
-		ss.Ready = false
+		return false // the caller sees to its checks
 	}
 	direct, all := stageFacts(n.st, s)
 	v := n.decide(s.Condition, situation{what: "stage", canceling: canceling, direct: direct, all: all}, func() (map[string]expr.Value, error) {
@@ -94,6 +90,8 @@ func (n *next) stage(s *stage) bool {
 	case !v.run:
 		n.end(s, ss, work.Skipped, v.reason)
 		return true
+	case ss.Ready:
+		return false // canceled while the caller sees to its checks, but it runs even so
 	case s.Manual && !ss.Released && canceling:
 		n.end(s, ss, work.Canceled, "the run was canceled before the stage was started by hand")
 		return true
