@@ -14,6 +14,7 @@ import (
 
 	agentv1 "github.com/sekisho/sekisho/internal/agent/rpc/sekisho/agent/v1"
 	"github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/agent/worker"
 )
 
 // order is what a worker reads first from its standard input. There it has no name in any list of processes.
@@ -40,19 +41,16 @@ type stopWord struct {
 	Cancel string // why
 }
 
-// Run runs a job to its end. ctx ends when the job is to be cancelled, for a cause. The message says why it has its result, where
+// Run runs a job to its end. ctx ends when the job is to be cancelled ([worker.ErrCancel]), or for a cause that lets nothing go on. The message says why it has its result, where
 // that is not plain.
 type Run func(ctx context.Context, job *work.Job, server work.Server, at Place) (result work.Result, message string, err error)
 
 // flushTime is how long a worker tries to tell the last of its job.
 const flushTime = 10 * time.Minute
 
-// ErrCancelled is the cause of a job's end that somebody asked for.
-var ErrCancelled = errors.New("the job was cancelled")
-
 // Work is the worker's process: it reads its order from in, runs the job, and says in the spool how it ended. The end of in
 // means that the agent is gone, and cancels the job.
-func Work(ctx context.Context, in io.Reader, console io.Writer, run Run) error {
+func Work(ctx context.Context, in io.Reader, run Run) error {
 	lines := bufio.NewReaderSize(in, 1<<20)
 	text, err := lines.ReadBytes('\n')
 	if err != nil {
@@ -76,7 +74,7 @@ func Work(ctx context.Context, in io.Reader, console io.Writer, run Run) error {
 		return err
 	}
 	defer c.close()
-	r := newRemote(c, claimOf(o.Job), s, console, false)
+	r := newRemote(c, claimOf(o.Job), s, false)
 	defer r.close()
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -87,10 +85,10 @@ func Work(ctx context.Context, in io.Reader, console io.Writer, run Run) error {
 			var w stopWord
 			switch {
 			case err != nil:
-				cancel(fmt.Errorf("%w: the agent is gone", ErrCancelled))
+				cancel(errors.New("the agent is gone")) // and with it the lease
 				return
 			case json.Unmarshal(text, &w) == nil && w.Cancel != "":
-				cancel(fmt.Errorf("%w: %s", ErrCancelled, w.Cancel))
+				cancel(fmt.Errorf("%w: %s", worker.ErrCancel, w.Cancel))
 			}
 		}
 	}()

@@ -253,7 +253,7 @@ var errReleased = errors.New("the job was given back")
 
 // rest tells what is left in a spool.
 func (x *attempt) rest(ctx context.Context, s *spool) error {
-	r := newRemote(x.agent.client, x.claim, s, nil, true)
+	r := newRemote(x.agent.client, x.claim, s, true)
 	defer r.close()
 	if err := r.flush(ctx); errors.Is(err, work.ErrClaimLost) {
 		return err

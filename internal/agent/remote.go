@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"slices"
 	"sync"
 	"time"
@@ -19,11 +18,10 @@ import (
 // remote is the server to a job: what it tells goes to the spool and is sent from there; what it asks is asked until there is an
 // answer.
 type remote struct {
-	client  *client
-	claim   *agentv1.Claim
-	spool   *spool
-	console io.Writer // what is logged appears here too; nil: nowhere
-	every   time.Duration
+	client *client
+	claim  *agentv1.Claim
+	spool  *spool
+	every  time.Duration
 
 	wake chan struct{} // there is something to send
 	done chan struct{} // the sender has returned
@@ -49,10 +47,10 @@ const (
 var _ work.Server = (*remote)(nil)
 
 // newRemote begins to send. resume says that something of the spool may have been sent before.
-func newRemote(c *client, claim *agentv1.Claim, s *spool, console io.Writer, resume bool) *remote {
+func newRemote(c *client, claim *agentv1.Claim, s *spool, resume bool) *remote {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &remote{
-		client: c, claim: claim, spool: s, console: console, every: sendEvery, wake: make(chan struct{}, 1), done: make(chan struct{}), stop: stop,
+		client: c, claim: claim, spool: s, every: sendEvery, wake: make(chan struct{}, 1), done: make(chan struct{}), stop: stop,
 		pending: map[string]work.Record{}, sent: map[string]int64{}, full: map[string]bool{}, lost: make(chan struct{}), moved: make(chan struct{}),
 	}
 	if resume {
@@ -338,13 +336,9 @@ func (r *remote) AppendLog(ctx context.Context, log string, offset int64, data [
 			return r.spool.size(l), ctx.Err()
 		}
 	}
-	before := r.spool.size(l)
 	size, err := r.spool.add(l, offset, data)
 	if err != nil {
 		return size, err
-	}
-	if r.console != nil && size > before {
-		_, _ = r.console.Write(data[int64(len(data))-(size-before):])
 	}
 	r.poke()
 	return size, nil
