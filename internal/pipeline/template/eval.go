@@ -87,10 +87,11 @@ func (e *expander) scalar(f *frame, n *yaml.Node) *yaml.Node {
 		if !ok {
 			return blank(n.Pos)
 		}
-		if origin := e.origin(f, x); origin != nil {
-			return origin
+		made := e.origin(f, x)
+		if made == nil {
+			made = e.fromValue(v, n.Pos)
 		}
-		return e.fromValue(v, n.Pos)
+		return e.make(made)
 	}
 	var b strings.Builder
 	for _, part := range t.parts {
@@ -111,7 +112,19 @@ func (e *expander) scalar(f *frame, n *yaml.Node) *yaml.Node {
 		}
 		b.WriteString(s)
 	}
-	return &yaml.Node{Kind: yaml.Scalar, Pos: n.Pos, Value: b.String(), Quoted: true}
+	return e.make(&yaml.Node{Kind: yaml.Scalar, Pos: n.Pos, Value: b.String()})
+}
+
+// make notes that a scalar is what an expression returned. Such are strings from then on, also where plain scalars are
+// more: an object with a value that was ${{ true }} has the string True there.
+func (e *expander) make(n *yaml.Node) *yaml.Node {
+	if n.Kind != yaml.Scalar {
+		return n
+	}
+	made := *n
+	made.Quoted = false
+	e.made[&made] = true
+	return &made
 }
 
 // path returns what an expression names if it does nothing else.
@@ -227,8 +240,6 @@ func (e *expander) fromValue(v expr.Value, pos yaml.Pos) *yaml.Node {
 			n.Type = yaml.Bool
 		case expr.KindNumber:
 			n.Type = yaml.Number
-		default:
-			n.Quoted = true
 		}
 	}
 	return n
@@ -291,7 +302,10 @@ func (e *expander) typed(n *yaml.Node) *yaml.Node {
 		}
 		return out
 	}
-	if n.Type != yaml.String {
+	switch {
+	case e.made[n]:
+		return &yaml.Node{Kind: yaml.Scalar, Pos: n.Pos, Value: n.Value, Quoted: true}
+	case n.Type != yaml.String:
 		return n
 	}
 	out := &yaml.Node{Kind: yaml.Scalar, Pos: n.Pos, Type: n.Resolve()}

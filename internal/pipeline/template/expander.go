@@ -20,7 +20,7 @@ const (
 	maxDepth = 20
 	maxBytes = 10 << 20
 	maxNodes = 500_000
-	maxWork  = 1 << 30
+	maxWork  = 256 << 20
 )
 
 func (l Limits) orDefault() Limits {
@@ -47,7 +47,8 @@ type expander struct {
 	stopped bool // a limit was passed, or the context ended
 	cause   error
 
-	nodes, bytes, work int
+	nodes, bytes, work int // made, and looked at
+	size               int // of all files
 
 	files map[string]*file
 	order []string
@@ -57,6 +58,7 @@ type expander struct {
 	paths   map[*expr.Expr][]string
 	checked map[*expr.Expr]string // the names that an expression was checked against
 	weights map[*yaml.Node]weight
+	made    map[*yaml.Node]bool // scalars that are what an expression returned
 
 	definitions []Definition
 	defined     map[string]bool

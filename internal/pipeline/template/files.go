@@ -87,8 +87,8 @@ func (e *expander) load(repo Repository, name string, at yaml.Pos) *file {
 		return fl
 	}
 	e.order = append(e.order, shown)
-	if e.limits.Bytes -= len(data); e.limits.Bytes < 0 {
-		e.stop(at, "The files of the pipeline have more than the %d bytes that all of them together may have", maxOr(e.o.Limits.Bytes, maxBytes))
+	if e.size += len(data); e.size > e.limits.Bytes {
+		e.stop(at, "The files of the pipeline have more than the %d bytes that all of them together may have", e.limits.Bytes)
 		return fl
 	}
 	fl.root, err = yaml.Parse(shown, data, yaml.Limits{})
@@ -98,13 +98,6 @@ func (e *expander) load(repo Repository, name string, at yaml.Pos) *file {
 	}
 	fl.bad = false
 	return fl
-}
-
-func maxOr(n, otherwise int) int {
-	if n > 0 {
-		return n
-	}
-	return otherwise
 }
 
 // as checks that a file can be what it is used as: that expressions stand where they may, that they can be parsed, that
@@ -135,7 +128,7 @@ func (e *expander) keys(fl *file, k kind) {
 	if k.only == nil {
 		return
 	}
-	has := map[string]bool{}
+	has, before := map[string]bool{}, len(e.errs)
 	var body string
 	for _, p := range fl.root.Pairs {
 		key := p.Key.Value
@@ -149,7 +142,7 @@ func (e *expander) keys(fl *file, k kind) {
 		}
 		has[key] = true
 	}
-	if len(e.errs) > 0 {
+	if len(e.errs) > before {
 		return
 	}
 	switch {

@@ -183,10 +183,10 @@ func (e *expander) add(f *frame, source, item *yaml.Node, p *place, out *yaml.No
 	out.Items = append(out.Items, item)
 }
 
-// entry is a pair of a mapping that is being made, with its value as it was before.
+// entry is a pair of a mapping that is being made, and where errors about it are shown.
 type entry struct {
 	yaml.Pair
-	source *yaml.Node
+	at yaml.Pos
 }
 
 // mapping evaluates a mapping.
@@ -202,7 +202,9 @@ func (e *expander) mapping(f *frame, n *yaml.Node, p *place) *yaml.Node {
 				return blank(n.Pos)
 			}
 			if p.turn(pair.Key.Value) == pass {
-				e.pair(f, pair, p, &chain, func(en entry) { slots[i] = append(slots[i], en) })
+				e.pair(f, pair, p, &chain, func(key, value *yaml.Node, at yaml.Pos) {
+					slots[i] = append(slots[i], entry{yaml.Pair{Key: key, Value: value}, at})
+				})
 			}
 		}
 		if pass == 0 && p.scope {
@@ -213,22 +215,20 @@ func (e *expander) mapping(f *frame, n *yaml.Node, p *place) *yaml.Node {
 	seen := make(map[string]yaml.Pos, len(n.Pairs))
 	for _, slot := range slots {
 		for _, en := range slot {
-			e.put(out, seen, en.Pair)
+			name := strings.ToLower(en.Key.Value)
+			if first, twice := seen[name]; twice {
+				e.fail(en.at, "'%s' is already defined (at %s)", en.Key.Value, first)
+				continue
+			}
+			seen[name] = en.Key.Pos
+			out.Pairs = append(out.Pairs, en.Pair)
 		}
 	}
 	return out
 }
 
-// put adds a pair to a mapping.
-func (e *expander) put(out *yaml.Node, seen map[string]yaml.Pos, p yaml.Pair) {
-	name := strings.ToLower(p.Key.Value)
-	if first, twice := seen[name]; twice {
-		e.fail(p.Key.Pos, "'%s' is already defined (at %s)", p.Key.Value, first)
-		return
-	}
-	seen[name] = p.Key.Pos
-	out.Pairs = append(out.Pairs, p)
-}
+// emitter takes the pairs that one pair stands for.
+type emitter func(key, value *yaml.Node, at yaml.Pos)
 
 // turn says when a key is evaluated: names first, then variables, which all else may use, then the rest.
 func (p *place) turn(key string) int {
@@ -259,7 +259,7 @@ func label(p *place, slots [][]entry) string {
 }
 
 // pair evaluates one pair of a mapping, which may stand for any number of them.
-func (e *expander) pair(f *frame, pair yaml.Pair, p *place, chain *conditions, emit func(entry)) {
+func (e *expander) pair(f *frame, pair yaml.Pair, p *place, chain *conditions, emit emitter) {
 	if !e.count(pair.Key.Pos, 1, len(pair.Key.Value)) {
 		return
 	}
@@ -284,16 +284,16 @@ func (e *expander) pair(f *frame, pair yaml.Pair, p *place, chain *conditions, e
 	}
 }
 
-func (e *expander) emit(f *frame, key, value *yaml.Node, p *place, emit func(entry)) {
+func (e *expander) emit(f *frame, key, value *yaml.Node, p *place, emit emitter) {
 	v := e.node(f, value, p.below(key.Value))
 	if p == variables {
 		e.definePair(f, key, value, v)
 	}
-	emit(entry{yaml.Pair{Key: key, Value: v}, value})
+	emit(key, v, key.Pos)
 }
 
 // merge evaluates what stands for pairs of a mapping: a mapping, or an expression.
-func (e *expander) merge(f *frame, n *yaml.Node, p *place, emit func(entry)) {
+func (e *expander) merge(f *frame, n *yaml.Node, p *place, emit emitter) {
 	if n.Kind == yaml.Scalar {
 		if isBlank(n) && e.texts[n] == nil {
 			return
@@ -306,6 +306,8 @@ func (e *expander) merge(f *frame, n *yaml.Node, p *place, emit func(entry)) {
 			}
 			return
 		}
+		at, outer := n.Pos, emit
+		emit = func(key, value *yaml.Node, _ yaml.Pos) { outer(key, value, at) }
 		f, n = f.evaluated(), v
 	}
 	if n.Kind != yaml.Mapping {

@@ -17,7 +17,7 @@ func Expand(ctx context.Context, o Options) (*Result, error) {
 		said:  map[string]bool{},
 		files: map[string]*file{}, repos: map[string]Repository{},
 		texts: map[*yaml.Node]*text{}, paths: map[*expr.Expr][]string{}, checked: map[*expr.Expr]string{},
-		weights: map[*yaml.Node]weight{}, defined: map[string]bool{},
+		weights: map[*yaml.Node]weight{}, made: map[*yaml.Node]bool{}, defined: map[string]bool{},
 	}
 	r := e.expand()
 	if e.cause != nil {

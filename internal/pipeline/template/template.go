@@ -63,7 +63,7 @@ type Limits struct {
 	Depth int // of templates in templates: 20
 	Bytes int // of all files: 10 MB
 	Nodes int // made: 500,000
-	Work  int // bytes of text looked at by expressions: 1 GiB
+	Work  int // bytes of text made and looked at by expressions: 256 MiB
 }
 
 // Variable is a variable that is known from the beginning.
