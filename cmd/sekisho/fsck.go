@@ -52,10 +52,10 @@ type shownProblem struct {
 
 // checked is what fsck prints.
 type checked struct {
-	Blobs      int64          `json:"blobs"`
-	Bytes      int64          `json:"bytes"`
-	Manifests  int64          `json:"manifests"`
-	Objects    int64          `json:"objects"`
+	Blobs     int64 `json:"blobs"`
+	Bytes     int64 `json:"bytes"`
+	Manifests int64 `json:"manifests"`
+	Objects   int64 `json:"objects"`
 
 	Repositories int64 `json:"repositories"` // of git
 

@@ -91,7 +91,7 @@ func (c *cli) collect(cmd *cobra.Command) error {
 	if report != nil {
 		err = errors.Join(err, c.printCollected(cmd, report))
 	}
-	return err
+	return errors.Join(err, in.Git.Collect(cmd.Context()))
 }
 
 func (c *cli) printCollected(cmd *cobra.Command, r *registry.CollectReport) error {

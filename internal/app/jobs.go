@@ -39,7 +39,7 @@ func (in *Instance) startJobs(ctx context.Context) error {
 			return err
 		}
 		in.Log.Info("collection is done", "took", report)
-		return nil
+		return in.Git.Sweep(ctx)
 	})
 	in.Jobs.Handle(RemoveSecretsJob, job.KindOptions{Every: removeSecretsEvery}, func(ctx context.Context, _ *job.Job) error {
 		n, err := in.Secrets.RemoveDue(ctx)

@@ -2,6 +2,7 @@ package git
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 
@@ -68,6 +69,10 @@ func (s *Service) upload(ctx context.Context, r *Repository, protocol string, ar
 	if out.n > 0 && exitCode(err) > 0 {
 		s.o.Logger.Info("a fetch was refused by git", "repo", r.ARN, "err", err)
 		return nil // what it wrote tells the client; an error would break that off
+	}
+	if e, ok := errors.AsType[*exitError](err); ok && exitCode(err) > 0 {
+		s.o.Logger.Warn("a fetch failed", "repo", r.ARN, "err", err)
+		return errorf(Invalid, "git refused the request: %s", oneLine(e.stderr))
 	}
 	return err
 }

@@ -53,7 +53,7 @@ func (s *Service) Handle() {
 		if s.Available() != nil {
 			return nil
 		}
-		return errors.Join(s.ReconcileAll(ctx), s.sweep(ctx))
+		return errors.Join(s.ReconcileAll(ctx), s.Sweep(ctx))
 	})
 }
 
@@ -109,11 +109,29 @@ func (s *Service) Start(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// sweep measures repositories, has those be repacked that need it, and deletes folders that belong to nothing.
-func (s *Service) sweep(ctx context.Context) error {
+// Sweep measures repositories, has those be repacked by jobs that need it, and deletes folders that belong to nothing.
+func (s *Service) Sweep(ctx context.Context) error {
+	repack, err := s.measure(ctx)
+	return errors.Join(err, s.enqueueAll(ctx, RepackJob, repack), s.sweepFolders(ctx))
+}
+
+// Collect is Sweep where nobody serves and runs jobs: it repacks here.
+func (s *Service) Collect(ctx context.Context) error {
+	repack, err := s.measure(ctx)
+	if len(repack) > 0 && s.Available() != nil {
+		return errors.Join(err, s.Available())
+	}
+	for _, id := range repack {
+		err = errors.Join(err, s.repack(ctx, id))
+	}
+	return errors.Join(err, s.sweepFolders(ctx))
+}
+
+// measure writes down the sizes of repositories and returns those that are to be repacked.
+func (s *Service) measure(ctx context.Context) (repack []string, err error) {
 	rows, err := s.db.Query(ctx, `SELECT id, size, packed_at, pushed_at FROM git_repositories`)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rows.Close()
 	type state struct{ size, packed, pushed int64 }
@@ -122,14 +140,13 @@ func (s *Service) sweep(ctx context.Context) error {
 		var id string
 		var st state
 		if err := rows.Scan(&id, &st.size, &st.packed, &st.pushed); err != nil {
-			return err
+			return nil, err
 		}
 		all[id] = st
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
+		return nil, err
 	}
-	var repack []string
 	var errs []error
 	for id, st := range all {
 		size, err := s.diskSize(id)
@@ -144,8 +161,7 @@ func (s *Service) sweep(ctx context.Context) error {
 			repack = append(repack, id)
 		}
 	}
-	errs = append(errs, s.enqueueAll(ctx, RepackJob, repack), s.sweepFolders(ctx))
-	return errors.Join(errs...)
+	return repack, errors.Join(errs...)
 }
 
 func (s *Service) setSize(ctx context.Context, id string, size, packed int64) error {
