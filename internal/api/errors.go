@@ -5,9 +5,14 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/git"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/sigv4"
+	"github.com/sekisho/sekisho/internal/pool"
+	"github.com/sekisho/sekisho/internal/project"
+	"github.com/sekisho/sekisho/internal/run"
 )
 
 // Codes tell errors apart for programs.
@@ -18,6 +23,7 @@ const (
 	CodeDenied           = "AccessDenied"
 	CodeNotFound         = "NotFound"
 	CodeConflict         = "Conflict"
+	CodeLimit            = "LimitExceeded"
 	CodeThrottled        = "Throttled"
 	CodeTooLarge         = "TooLarge"
 	CodeUnavailable      = "Unavailable"
@@ -99,4 +105,62 @@ func (s *Server) fail(w *httpx.Response, err error) error {
 }
 
 // domain is the part of the table that is about the domain's own errors.
-func domain(error) *Error { return nil }
+func domain(err error) *Error {
+	if e, ok := errors.AsType[*project.Error](err); ok {
+		kinds := map[project.ErrorKind]outcome{project.NotFound: missing, project.Exists: taken, project.Invalid: invalid, project.Conflict: conflict, project.Limit: limit}
+		return kinds[e.Kind].answer(err.Error(), e.Field)
+	}
+	if e, ok := errors.AsType[*project.NotAuthorizedError](err); ok {
+		return conflict.answer(e.Error(), "")
+	}
+	if e, ok := errors.AsType[*git.Error](err); ok {
+		kinds := map[git.Kind]outcome{git.NotFound: missing, git.Exists: taken, git.Invalid: invalid, git.Conflict: conflict, git.TooLarge: tooLarge, git.Refused: conflict, git.Unavailable: unavailable}
+		return kinds[e.Kind].answer(err.Error(), "")
+	}
+	if e, ok := errors.AsType[*pool.Error](err); ok {
+		kinds := map[pool.Kind]outcome{pool.NotFound: missing, pool.Exists: taken, pool.Invalid: invalid, pool.InUse: conflict, pool.LimitExceeded: limit, pool.Refused: refused}
+		return kinds[e.Kind].answer(err.Error(), "")
+	}
+	if e, ok := errors.AsType[*run.Error](err); ok {
+		kinds := map[run.Kind]outcome{run.NotFound: missing, run.Invalid: invalid, run.Conflict: conflict, run.Limit: limit}
+		a := kinds[e.Kind].answer(err.Error(), "")
+		for _, p := range e.Problems {
+			a.Details = append(a.Details, Problem{p.File, p.Line, p.Column, p.Message})
+		}
+		return a
+	}
+	switch e, ok := errors.AsType[*iam.TokenError](err); {
+	case ok:
+		return invalid.answer(e.Error(), "")
+	case errors.Is(err, iam.ErrNoToken), errors.Is(err, work.ErrNotFound):
+		return missing.answer(err.Error(), "")
+	case errors.Is(err, iam.ErrPrincipalGone):
+		return &Error{Status: http.StatusUnauthorized, Code: CodeUnauthenticated, Message: err.Error()}
+	}
+	return nil
+}
+
+// outcome is a status with its code.
+type outcome struct {
+	status int
+	code   string
+}
+
+var (
+	missing     = outcome{http.StatusNotFound, CodeNotFound}
+	taken       = outcome{http.StatusConflict, CodeConflict}
+	invalid     = outcome{http.StatusBadRequest, CodeInvalid}
+	conflict    = outcome{http.StatusConflict, CodeConflict}
+	limit       = outcome{http.StatusConflict, CodeLimit}
+	tooLarge    = outcome{http.StatusRequestEntityTooLarge, CodeTooLarge}
+	unavailable = outcome{http.StatusServiceUnavailable, CodeUnavailable}
+	refused     = outcome{http.StatusForbidden, CodeDenied}
+)
+
+// answer is an error as it is answered; one of a kind that is not in the table is internal.
+func (o outcome) answer(message, field string) *Error {
+	if o.status == 0 {
+		return nil
+	}
+	return &Error{Status: o.status, Code: o.code, Message: message, Field: field}
+}
