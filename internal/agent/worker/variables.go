@@ -137,7 +137,7 @@ func replace(text string, lookup func(string) (string, bool)) string {
 const maxValue = 10 << 20
 
 // maxMacros bounds how many macros are replaced for one value.
-const maxMacros = 10_000
+const maxMacros = 2000
 
 // expandAll replaces macros in the values of all variables, recursively. A variable that gets a secret's value is a secret.
 // It returns warnings: values that name themselves, or nest too deep, stay as they are.
