@@ -47,10 +47,12 @@ var (
 
 	extends = &place{keys: map[string]*place{"template": free, "parameters": free}}
 
-	container = &place{literal: true, keys: map[string]*place{"endpoint": free, "options": free, "ports": free, "volumes": free}}
+	// The pool of a pipeline may have expressions in its values; there are none that choose its keys, or the whole of it.
+	pool = &place{literal: true, rest: free}
 
 	root = &place{literal: true, keys: map[string]*place{
-		"name": free, "variables": variables, "resources": resources, "container": container,
+		"name": free, "variables": variables, "resources": resources, "pool": pool,
+		"strategy": strategy, "container": free, "services": free, "workspace": free, "continueOnError": free,
 		"stages": stages, "jobs": jobs, "phases": jobs, "steps": steps, "extends": extends,
 	}}
 )
