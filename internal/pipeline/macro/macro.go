@@ -32,33 +32,42 @@ func Expand(text string, lookup Lookup) string {
 	return b.String()
 }
 
+// maxName is how long a name may be; what is longer is no macro.
+const maxName = 1024
+
 // expand writes text to b; limit < 0: any size.
 func expand(b *strings.Builder, text string, lookup Lookup, limit int) bool {
-	for {
-		start := strings.Index(text, "$(")
+	written := 0  // of text
+	closing := -1 // the first closing parenthesis behind at, once it was looked for
+	for at := 0; ; {
+		start := strings.Index(text[at:], "$(")
 		if start < 0 {
-			b.WriteString(text)
-			return limit < 0 || b.Len() <= limit
+			break
 		}
-		end := strings.IndexByte(text[start:], ')')
-		if end < 0 {
-			b.WriteString(text)
-			return limit < 0 || b.Len() <= limit
+		start += at
+		if closing < start {
+			end := strings.IndexByte(text[start:], ')')
+			if end < 0 {
+				break
+			}
+			closing = start + end
 		}
-		value, ok := lookup(text[start+2 : start+end])
-		if ok {
-			b.WriteString(text[:start])
+		at = start + 2 // also if it is unknown: $($(x)) has a macro in it
+		if closing-at > maxName {
+			continue
+		}
+		if value, ok := lookup(text[at:closing]); ok {
+			b.WriteString(text[written:start])
 			b.WriteString(value)
-			text = text[start+end+1:]
-		} else {
-			// Go on right behind the prefix: $($(x)) has a macro in it.
-			b.WriteString(text[:start+2])
-			text = text[start+2:]
-		}
-		if limit >= 0 && b.Len() > limit {
-			return false
+			at = closing + 1
+			written = at
+			if limit >= 0 && b.Len() > limit {
+				return false
+			}
 		}
 	}
+	b.WriteString(text[written:])
+	return limit < 0 || b.Len() <= limit
 }
 
 // Names are the names of the macros in a text, known or not, in their order.
