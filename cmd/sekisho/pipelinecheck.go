@@ -273,7 +273,8 @@ type explainedValue struct {
 
 func (c *cli) printOrigin(cmd *cobra.Command, name string, o *pipeline.Origin) error {
 	e := explained{Name: name, Places: []explainedPlace{}, Values: []explainedValue{}}
-	t := &table{header: []string{"SET AT", "SCOPE", "VALUE", ""}}
+	t := &table{header: []string{"SET AT", "SCOPE", "VALUE", "NOTE"}}
+	wins := &table{header: []string{"FOR", "FROM", "VALUE", "NOTE"}}
 	certain := false
 	for i := range o.Places {
 		at := &o.Places[i]
@@ -295,8 +296,6 @@ func (c *cli) printOrigin(cmd *cobra.Command, name string, o *pipeline.Origin) e
 		e.Places = append(e.Places, place)
 		t.add(place.Place, place.Scope, place.Value, note)
 	}
-	t.add("", "", "", "")
-	t.add("FOR", "FROM", "VALUE", "")
 	for i := range o.Values {
 		at := &o.Values[i]
 		v := explainedValue{Stage: at.Stage, Job: at.Job, Leg: at.Leg, Value: at.Value, Groups: at.Groups}
@@ -313,12 +312,16 @@ func (c *cli) printOrigin(cmd *cobra.Command, name string, o *pipeline.Origin) e
 			note = strings.TrimPrefix(note+"; unless in the group "+strings.Join(at.Groups, ", "), "; ")
 		}
 		e.Values = append(e.Values, v)
-		t.add(who, v.From, v.Value, note)
+		wins.add(who, v.From, v.Value, note)
 	}
 	if !certain {
 		fmt.Fprintf(cmd.ErrOrStderr(), "no place in the file sets %s\n", plain(name))
 	}
-	return c.print(cmd, e, t)
+	if err := c.print(cmd, e, t); err != nil || c.output == asJSON || c.output == asYAML {
+		return err
+	}
+	fmt.Fprintln(cmd.OutOrStdout())
+	return c.print(cmd, e, wins)
 }
 
 func whereIs(at *pipeline.OriginPlace) string {
