@@ -274,6 +274,8 @@ func (e *expander) enter(f *frame, item *yaml.Node, k kind) (*frame, *file) {
 		return nil, nil
 	}
 	in := &frame{file: fl, vars: f.vars, labels: f.labels, via: append(slices.Clip(f.via), at.Pos), chain: chain}
+	// What is given to it may name templates of repositories that it declares.
+	e.known(in)
 	if !e.parameters(in, f, given, at.Pos) {
 		return nil, nil
 	}

@@ -67,13 +67,7 @@ func (e *expander) expand() *Result {
 func (e *expander) file(f *frame, into *yaml.Node) *yaml.Node {
 	n := f.file.root
 	out := &yaml.Node{Kind: yaml.Mapping, Pos: n.Pos}
-	// Templates of variables may be in other repositories, whose refs may be said with variables. They see those that are
-	// known from the beginning.
-	if r := n.Get("resources"); r != nil {
-		e.quiet++
-		e.known(e.node(f, r, resources))
-		e.quiet--
-	}
+	e.known(f)
 	slots := make([]*yaml.Node, len(n.Pairs))
 	for pass := range 3 {
 		for i, p := range n.Pairs {
@@ -191,11 +185,23 @@ func (e *expander) together(a, b *yaml.Node) *yaml.Node {
 	return out
 }
 
-// known notes where templates may come from.
-func (e *expander) known(n *yaml.Node) {
-	for _, r := range repositoriesOf(n) {
-		if _, twice := e.repos[strings.ToLower(r.Alias)]; !twice {
-			e.repos[strings.ToLower(r.Alias)] = r
+// known notes where templates may come from. Those of variables may be in other repositories, whose refs may be said with
+// variables: they are known here as far as they were known before the file.
+func (e *expander) known(f *frame) {
+	r := f.file.root.Get("resources")
+	if r == nil {
+		return
+	}
+	if f.names == nil {
+		f = f.with("parameters", binding{value: expr.FromObject(expr.NewObject())})
+	}
+	e.quiet++
+	found := repositoriesOf(e.node(f, r, resources))
+	e.quiet = max(e.quiet-1, 0)
+	for _, r := range found {
+		alias := strings.ToLower(r.Alias)
+		if old, twice := e.repos[alias]; !twice || old.Pos == r.Pos {
+			e.repos[alias] = r
 		}
 	}
 }
