@@ -78,6 +78,9 @@ type Config struct {
 	// is only where accounts start from: each can change it.
 	CreateOnPush bool `yaml:"create_on_push"`
 
+	// What build hosts download from /agents/.
+	Agents Agents `yaml:"agents"`
+
 	// When bytes that nothing needs are deleted.
 	GC GC `yaml:"gc"`
 
@@ -102,6 +105,14 @@ type Config struct {
 	// How long a stop waits for requests that are running, uploads above all, before
 	// it cuts them off.
 	ShutdownGrace time.Duration `yaml:"shutdown_grace"`
+}
+
+// Agents says where programs for build hosts are.
+type Agents struct {
+	// A folder with this program for other platforms than the server's own, as
+	// sekisho_<os>_<arch>, such as sekisho_linux_arm64. Read again when a file changes. The
+	// program for the server's own platform is the one that runs.
+	Binaries string `yaml:"binaries"`
 }
 
 // TLS says which certificates are served, and which are asked for.

@@ -82,7 +82,7 @@ func Load(o Options) (*Loaded, error) {
 	}
 	env := map[string]string{}
 	for _, kv := range o.Env {
-		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(name, envPrefix) {
+		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(name, envPrefix) && !strings.HasPrefix(name, envAgent) && !strings.HasPrefix(name, envCapability) {
 			env[name] = value
 		}
 	}
@@ -120,6 +120,8 @@ func Load(o Options) (*Loaded, error) {
 
 const (
 	envConfig     = envPrefix + "CONFIG"
+	envAgent      = envPrefix + "AGENT_"      // is for agents
+	envCapability = envPrefix + "CAPABILITY_" // likewise
 	maxFile       = 1 << 20
 	maxSecretFile = 64 << 10
 )
