@@ -30,10 +30,12 @@ type order struct {
 
 // Place says where a job runs.
 type Place struct {
-	Work    string // folder
+	Work    string // folder, absolute
+	Home    string // the agent's own folder
+	ID      string // of the agent
 	Name    string // of the agent
-	Machine string
-	Version string
+	Version string // of the agent
+	CAFile  string // PEM, authorities for the server beside the system's; empty: none
 }
 
 // stopWord is a line that tells a worker to cancel its job.

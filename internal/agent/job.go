@@ -153,7 +153,10 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 	x.job.Server = a.settings.URL
 	text, err := json.Marshal(order{
 		Job: x.job, Route: a.route(), AgentID: a.settings.AgentID, Key: key, Spool: x.spool, UserAgent: a.userAgent(),
-		Place: Place{Work: a.folder.Work(a.settings), Name: a.settings.Name, Machine: hostname(), Version: a.o.Version},
+		Place: Place{
+			Work: a.folder.Work(a.settings), Home: string(a.folder), ID: a.settings.AgentID, Name: a.settings.Name, Version: a.o.Version,
+			CAFile: a.settings.CAFile,
+		},
 	})
 	if err != nil {
 		return "", err

@@ -49,3 +49,12 @@ func freeSpace(dir string) (int64, error) {
 		dir = parent
 	}
 }
+
+// ownerOf returns who owns a file.
+func ownerOf(info os.FileInfo) (uid int, ok bool) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return int(s.Uid), true
+}
