@@ -95,6 +95,12 @@ func (w *world) open(change func(*git.Options)) {
 	w.t.Cleanup(func() { _ = w.git.Close() })
 }
 
+// openOn is open with the queue over another database.
+func (w *world) openOn(db *meta.DB) {
+	w.queue = job.New(db, job.Options{})
+	w.open(nil)
+}
+
 type locked struct {
 	mu sync.Mutex
 	w  *bytes.Buffer
