@@ -34,8 +34,9 @@ var (
 	// ErrCancel is the cause with which the context of [Run] ends when people or the server cancel the job: steps that run
 	// always still do, for the job's cancel timeout at most. Any other end of the context stops everything at once.
 	ErrCancel = errors.New("the job was canceled")
-	// errTimeout and the next ones are causes too.
-	errTimeout     = errors.New("the job took longer than its timeout")
+	// ErrDropped is what Run returns when it was told to drop the job.
+	ErrDropped = errors.New("the job was dropped")
+	// errStepTimeout and the next ones are causes too.
 	errStepTimeout = errors.New("the step took longer than its timeout")
 	errForced      = errors.New("the step said that it is complete")
 	errOver        = errors.New("the job is over")
@@ -60,8 +61,10 @@ type Options struct {
 	CAFile string
 	// Console gets each line of output as it is written, masked, with the step's name. It must not block for long.
 	Console func(step, line string)
-	Log     *slog.Logger // the agent's own log; nil: none
-	Clock   Clock        // nil: the machine's
+	// Drop, when it is closed, stops a job at once that is being canceled already.
+	Drop  <-chan struct{}
+	Log   *slog.Logger // the agent's own log; nil: none
+	Clock Clock        // nil: the machine's
 }
 
 // Agent says who runs the job.
@@ -145,6 +148,15 @@ func Run(ctx context.Context, w *work.Job, server work.Server, opts Options) (wo
 	watched := make(chan struct{})
 	go func() { defer close(watched); j.watch(cancel, drop) }()
 
+	dropped := make(chan struct{})
+	go func() {
+		defer close(dropped)
+		select {
+		case <-opts.Drop:
+			j.drop(ErrDropped)
+		case <-j.hard.Done():
+		}
+	}()
 	j.procs = newProcesses()
 	j.records = newRecorder(j.tell, server, j.fail)
 	j.main = newLog(j.tell, "job", j)
@@ -169,6 +181,7 @@ func Run(ctx context.Context, w *work.Job, server work.Server, opts Options) (wo
 	cause := context.Cause(j.tell)
 	j.stop(errOver)
 	<-watched
+	<-dropped
 	j.statusMu.Lock()
 	defer j.statusMu.Unlock()
 	switch {

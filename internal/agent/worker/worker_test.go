@@ -16,8 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sekisho/sekisho/internal/agent/local"
 	"github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/agent/work/folder"
 )
 
 // handClock is a clock whose timers go off when a test says so.
@@ -69,8 +69,8 @@ type bench struct {
 	t      *testing.T
 	job    *work.Job
 	opts   Options
-	run    *local.Run
-	server *local.Server
+	run    *folder.Run
+	server *folder.Server
 	serve  work.Server // what the job sees; nil: server
 
 	mu    sync.Mutex
@@ -90,7 +90,7 @@ func newBench(t *testing.T, steps ...work.Step) *bench {
 			s.Task = "Bash@3"
 		}
 	}
-	run := &local.Run{Dir: t.TempDir()}
+	run := &folder.Run{Dir: t.TempDir()}
 	b := &bench{
 		t: t, run: run, server: run.Job("job"), wait: map[string]func(){},
 		job: &work.Job{
@@ -410,7 +410,7 @@ until [ -s two -a -s three ]; do :; done`),
 
 // slowServer takes logs only when it may.
 type slowServer struct {
-	*local.Server
+	*folder.Server
 	open chan struct{}
 	full int64 // bytes after which a log is full; 0: never
 	mu   sync.Mutex
@@ -467,7 +467,7 @@ func TestLostServer(t *testing.T) {
 	}
 }
 
-type lost struct{ *local.Server }
+type lost struct{ *folder.Server }
 
 func (l *lost) AppendLog(_ context.Context, log string, offset int64, data []byte) (int64, error) {
 	if log == "s1" && strings.Contains(string(data), "started") {

@@ -1,6 +1,6 @@
-// Package local is a work.Server on one's own machine: logs, artifacts and attachments are files of a folder, records are kept
+// Package folder is a work.Server in a folder of one's own machine: logs, artifacts and attachments are files of a folder, records are kept
 // in memory. It is for runs without a server, and for tests.
-package local
+package folder
 
 import (
 	"context"
@@ -85,11 +85,11 @@ func (s *Server) Log(id string) (string, error) {
 }
 
 func (s *Server) logFile(id string) string {
-	return filepath.Join(s.run.Dir, "logs", file(s.job), file(id)+".log")
+	return filepath.Join(s.run.Dir, "logs", Name(s.job), Name(id)+".log")
 }
 
-// file makes a text a name that leads nowhere else.
-func file(s string) string {
+// Name makes a text the name of a file or folder, which leads nowhere else.
+func Name(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r == '/' || r == '\\' || r == 0 || r == ':' {
 			return '_'
@@ -139,7 +139,7 @@ func (s *Server) AppendLog(_ context.Context, log string, offset int64, data []b
 }
 
 func (s *Server) Attach(_ context.Context, a work.Attachment) error {
-	name := filepath.Join(s.run.Dir, "attachments", file(s.job), file(a.Type), file(a.Name))
+	name := filepath.Join(s.run.Dir, "attachments", Name(s.job), Name(a.Type), Name(a.Name))
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (s *Server) AddTag(_ context.Context, tag string) error {
 	return nil
 }
 
-func (r *Run) artifactDir(name string) string { return filepath.Join(r.Dir, "artifacts", file(name)) }
+func (r *Run) artifactDir(name string) string { return filepath.Join(r.Dir, "artifacts", Name(name)) }
 
 // open opens an artifact's folder; names can't lead out of it.
 func (r *Run) open(artifact string) (*os.Root, error) {
