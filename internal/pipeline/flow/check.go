@@ -144,10 +144,11 @@ func (c *checker) circle(what string, nodes []graphNode, index map[string]int) {
 
 // condition checks the condition of a stage or a job.
 func (c *checker) condition(pos yaml.Pos, what, condition string, all []graphNode) {
+	text := unwrap(condition)
 	if strings.TrimSpace(condition) == "" {
 		return
 	}
-	e, err := expr.Parse(condition)
+	e, err := expr.Parse(text)
 	if err == nil {
 		err = e.Check(conditionNames, conditionFunctions())
 	}
@@ -193,7 +194,7 @@ func (c *checker) runtime(pos yaml.Pos, what, text string) {
 	}
 	e, err := expr.Parse(inner)
 	if err == nil {
-		err = e.Check(append([]string{"resources"}, conditionNames...), counterFunction)
+		err = e.Check(conditionNames, counterFunction)
 	}
 	if err != nil {
 		c.add(pos, "%s: %s", what, hint(err))
@@ -257,7 +258,7 @@ func (c *checker) variableNames(vars []pipeline.Variable, name, what string, nee
 
 // names warns of name.X where X is not among needs.
 func (c *checker) names(pos yaml.Pos, where, text, name, what string, needs []string) {
-	e, err := expr.Parse(text)
+	e, err := expr.Parse(unwrap(text))
 	if err != nil {
 		return
 	}
@@ -271,7 +272,7 @@ func (c *checker) names(pos yaml.Pos, where, text, name, what string, needs []st
 
 // status warns of succeeded('X') where X is not depended on, directly or indirectly.
 func (c *checker) status(what string, nodes []graphNode, i int, condition string) {
-	e, err := expr.Parse(condition)
+	e, err := expr.Parse(unwrap(condition))
 	if err != nil {
 		return
 	}

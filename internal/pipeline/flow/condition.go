@@ -10,7 +10,7 @@ import (
 )
 
 // conditionNames and conditionFunctions are what the conditions of stages and jobs may name and call.
-var conditionNames = []string{"variables", "dependencies", "stageDependencies", "pipeline"}
+var conditionNames = []string{"variables", "dependencies", "stageDependencies", "pipeline", "resources"}
 
 // fact is one dependency with its result.
 type fact struct {
@@ -149,7 +149,7 @@ type verdict struct {
 
 // decide evaluates a condition; the usual one needs no variables.
 func (f *Flow) decide(condition string, s situation, names func() (map[string]expr.Value, error)) verdict {
-	condition = strings.TrimSpace(condition)
+	condition = unwrap(condition)
 	usual := condition == "" || strings.EqualFold(condition, "succeeded()")
 	if usual {
 		condition = "succeeded()"
@@ -158,7 +158,8 @@ func (f *Flow) decide(condition string, s situation, names func() (map[string]ex
 	if err != nil {
 		return verdict{err: fmt.Errorf("the condition can't be decided: %w", err)}
 	}
-	c := &expr.Context{Functions: s.functions()}
+	c := &expr.Context{Functions: s.functions(), Mask: f.mask}
+	f.secret = false
 	if !usual {
 		if c.Names, err = names(); err != nil {
 			return verdict{err: err}
@@ -175,7 +176,19 @@ func (f *Flow) decide(condition string, s situation, names func() (map[string]ex
 	case usual:
 		return verdict{reason: s.blame()}
 	}
-	return verdict{reason: explain(e, c)}
+	reason := explain(e, c)
+	if f.secret { // what it quotes may be secret
+		reason = "its condition is false: " + oneLine(e.Text())
+	}
+	return verdict{reason: reason}
+}
+
+// unwrap is the text of a condition, which may be written as $[ ].
+func unwrap(condition string) string {
+	if inner, ok := runtimeExpression(condition); ok {
+		return inner
+	}
+	return strings.TrimSpace(condition)
 }
 
 // blame says which dependency keeps something from running.
@@ -260,6 +273,19 @@ func shorten(s string, n int) string {
 	return s
 }
 
+// resourcesObject is the name resources: resources.pipeline.<alias>.runID.
+func (r *Run) resourcesObject() expr.Value {
+	pipelines := expr.NewObject()
+	for i := range r.Resources {
+		p := expr.NewObject()
+		for _, v := range r.Resources[i].variables() {
+			p.Set(v.Name, expr.String(v.Value))
+		}
+		pipelines.Set(r.Resources[i].Alias, expr.FromObject(p))
+	}
+	return expr.FromObject(expr.NewObject().Set("pipeline", expr.FromObject(pipelines)))
+}
+
 // pipelineObject is the name pipeline: pipeline.startTime.
 func (r *Run) pipelineObject() expr.Value {
 	o := expr.NewObject()
@@ -271,5 +297,6 @@ func (r *Run) pipelineObject() expr.Value {
 
 var (
 	errNoInstance = errors.New("the job has no such instance")
+	errSecret     = errors.New("it is made of a secret output, which can't be used here")
 	errWrongState = errors.New("the state does not belong to this plan: its stages and jobs differ")
 )

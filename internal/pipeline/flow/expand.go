@@ -105,7 +105,10 @@ func (f *Flow) instances(st *State, j *job) ([]Instance, int, error) {
 // value is a text that may be $[ ] as a whole, or hold macros.
 func (f *Flow) value(vars *scope, names map[string]expr.Value, text string) (string, error) {
 	if e, ok := runtimeExpression(text); ok {
-		out, err := f.evaluate(vars, e, names)
+		out, secret, err := f.evaluate(vars, e, names)
+		if err == nil && secret {
+			return "", errSecret // it would be shown
+		}
 		return out, err
 	}
 	return f.text(vars, text), nil

@@ -32,7 +32,8 @@ type Flow struct {
 	parsed map[string]parsedExpr
 	counts map[string]int64 // what counter() gave, by prefix in lower case
 
-	base *scope // see runScope
+	base   *scope // see runScope
+	secret bool   // a secret output was read by the expression that is evaluated
 }
 
 type parsedExpr struct {

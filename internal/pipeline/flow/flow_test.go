@@ -152,7 +152,8 @@ func newFlow(t *testing.T, plan *pipeline.Plan, run *Run) (*Flow, *State) {
 }
 
 var testRun = Run{ID: 42, Number: "20240309.1", Reason: "individualCI", Pipeline: "web", Project: "shop", Ref: "refs/heads/feature/tools",
-	Commit: "abc", CommitMessage: "Fix it\n\nall", StartTime: time.Date(2024, 3, 9, 7, 5, 4, 0, time.UTC)}
+	Commit: "abc", CommitMessage: "Fix it\n\nall", StartTime: time.Date(2024, 3, 9, 7, 5, 4, 0, time.UTC),
+	Resources: []Resource{{Alias: "base", RunID: 41}}}
 
 func TestConditions(t *testing.T) {
 	for _, tt := range []struct {
@@ -163,9 +164,9 @@ func TestConditions(t *testing.T) {
 		{"A; B: A", nil, "A succeeded, B succeeded, S succeeded"},
 		{"A; B: A", outcome{"A": "failed"}, "A failed, B skipped, S failed"},
 		{"A; B: A", outcome{"A": "succeededWithIssues"}, "A succeededWithIssues, B succeeded, S succeededWithIssues"},
-		{"A; B: A", outcome{"A": "abandoned"}, "A abandoned, B skipped, S abandoned"},
+		{"A; B: A", outcome{"A": "abandoned"}, "A abandoned, B skipped, S failed"},
 		{"A; B: A ? failed()", outcome{"A": "failed"}, "A failed, B succeeded, S failed"},
-		{"A; B: A ? failed()", outcome{"A": "abandoned"}, "A abandoned, B succeeded, S abandoned"},
+		{"A; B: A ? failed()", outcome{"A": "abandoned"}, "A abandoned, B succeeded, S failed"},
 		{"A; B: A ? failed()", nil, "A succeeded, B skipped, S succeeded"},
 		{"A; B: A ? always()", outcome{"A": "failed"}, "A failed, B succeeded, S failed"},
 		{"A; B: A ? succeededOrFailed()", outcome{"A": "failed"}, "A failed, B succeeded, S failed"},
@@ -180,10 +181,10 @@ func TestConditions(t *testing.T) {
 		{"A; B: A ? always(); C: B ? succeeded('B')", outcome{"A": "failed"}, "A failed, B succeeded, C succeeded, S failed"},
 		{"A; B; C: A, B ? failed('b')", outcome{"A": "failed"}, "A failed, B succeeded, C skipped, S failed"},
 		{"A; B; C: A, B ? succeededOrFailed('A', 'B')", outcome{"A": "failed"}, "A failed, B succeeded, C succeeded, S failed"},
-		{"A; B; C: A ? succeeded('B')", nil, "A succeeded, B succeeded, C abandoned, S abandoned"},
+		{"A; B; C: A ? succeeded('B')", nil, "A succeeded, B succeeded, C abandoned, S failed"},
 		{"A; B: A ? in(dependencies.A.result, 'Succeeded', 'Skipped')", nil, "A succeeded, B succeeded, S succeeded"},
 		{"A ? false; B: A ? in(dependencies.A.result, 'Succeeded', 'Skipped')", nil, "A skipped, B succeeded, S succeeded"},
-		{"A; B: A ? eq(dependencies.A.result, 'Failed')", outcome{"A": "abandoned"}, "A abandoned, B succeeded, S abandoned"},
+		{"A; B: A ? eq(dependencies.A.result, 'Failed')", outcome{"A": "abandoned"}, "A abandoned, B succeeded, S failed"},
 		{"A; B: A ? eq(dependencies.A.outputs['step.v'], 'yes')", outcome{"A": "step.v=yes"}, "A succeeded, B succeeded, S succeeded"},
 		{"A; B: A ? eq(dependencies.a.outputs['STEP.V'], 'yes')", outcome{"A": "step.v=yes"}, "A succeeded, B succeeded, S succeeded"},
 		{"A; B: A ? eq(dependencies.A.outputs['step.v'], 'yes')", outcome{"A": "step.v=no"}, "A succeeded, B skipped, S succeeded"},
@@ -191,7 +192,10 @@ func TestConditions(t *testing.T) {
 		{"A ? and(succeeded(), eq(variables['Build.SourceBranchName'], 'tools'))", nil, "A succeeded, S succeeded"},
 		{"A ? eq(variables['build.reason'], 'IndividualCI')", nil, "A succeeded, S succeeded"},
 		{"A ? eq(format('{0:yyyyMMdd}', pipeline.startTime), '20240309')", nil, "A succeeded, S succeeded"},
-		{"A ? gt('a', variables)", nil, "A abandoned, S abandoned"},
+		{"A ? gt('a', variables)", nil, "A abandoned, S failed"},
+		{"A ? $[ eq(1, 1) ]", nil, "A succeeded, S succeeded"},
+		{"A; B: A ? $[ failed() ]", nil, "A succeeded, B skipped, S succeeded"},
+		{"A ? eq(resources.pipeline.base.runID, 41)", nil, "A succeeded, S succeeded"},
 		{"A ? ''", nil, "A skipped, S skipped"},
 		{"A ? canceled()", nil, "A skipped, S skipped"},
 	} {

@@ -36,8 +36,8 @@ func Steps(j *pipeline.Job) []Step {
 				step.Condition = onFailure(s.Condition)
 				failure = append(failure, step)
 			case "onsuccess":
-				if strings.TrimSpace(s.Condition) != "" {
-					step.Condition = "and(succeeded(), " + s.Condition + ")"
+				if condition := unwrap(s.Condition); condition != "" {
+					step.Condition = "and(succeeded(), " + condition + ")"
 				}
 				success = append(success, step)
 			default:
@@ -50,7 +50,7 @@ func Steps(j *pipeline.Job) []Step {
 
 // onFailure is the condition of a step of an onFailure hook.
 func onFailure(condition string) string {
-	condition = strings.TrimSpace(condition)
+	condition = unwrap(condition)
 	if condition == "" {
 		return "failed()"
 	}

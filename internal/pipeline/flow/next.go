@@ -115,13 +115,14 @@ func (n *next) stageNames(s *stage) (map[string]expr.Value, error) {
 	}
 	needs := expr.NewObject()
 	for _, need := range s.needs {
-		needs.Set(need.Name, stageObject(need, &n.st.Stages[need.index]))
+		needs.Set(need.Name, n.stageObject(need, &n.st.Stages[need.index]))
 	}
 	return map[string]expr.Value{
 		"variables":         vars.object(),
 		"dependencies":      expr.FromObject(needs),
 		"stageDependencies": names["stageDependencies"],
 		"pipeline":          n.run.pipelineObject(),
+		"resources":         n.run.resourcesObject(),
 	}, nil
 }
 
@@ -136,6 +137,7 @@ func (n *next) jobNames(j *job) (map[string]expr.Value, error) {
 		"dependencies":      names["dependencies"],
 		"stageDependencies": names["stageDependencies"],
 		"pipeline":          n.run.pipelineObject(),
+		"resources":         n.run.resourcesObject(),
 	}, nil
 }
 
@@ -175,7 +177,7 @@ func (n *next) jobs(s *stage, ss *StageState) (completed bool) {
 		}
 		results[i] = ss.Jobs[i].Result
 	}
-	n.complete(s, ss, total(results), "")
+	n.complete(s, ss, whole(total(results)), "")
 	return true
 }
 
@@ -335,7 +337,7 @@ func (n *next) finish() {
 		}
 		results[i] = n.st.Stages[i].Result
 	}
-	r := total(results)
+	r := whole(total(results))
 	switch {
 	case n.st.Canceling:
 		r = work.Canceled
@@ -344,6 +346,14 @@ func (n *next) finish() {
 	}
 	n.st.Done, n.st.Result = true, r
 	n.say(Action{Kind: RunDone, Result: r})
+}
+
+// whole is the result of a stage or a run: only a job can be abandoned, and what it is a part of has failed.
+func whole(r work.Result) work.Result {
+	if r == work.Abandoned {
+		return work.Failed
+	}
+	return r
 }
 
 // total is the result of what has several parts: the worst of them. What was skipped does not count beside others.

@@ -24,25 +24,25 @@ func resultName(r work.Result) expr.Value {
 //	leg.step.variable       of an instance of a job with a strategy
 //	job.step.variable       of a deployment job
 //	hook.step.variable      of a deployment job, and hook_resource.step.variable
-func (j *job) output(js *JobState, key string) (string, bool) {
+func (j *job) output(js *JobState, key string) (value string, secret, ok bool) {
 	for i := range js.Instances {
 		in := &js.Instances[i]
 		if in.Name == "" {
-			if v, ok := in.output(key); ok {
-				return v, true
+			if value, secret, ok = in.output(key); ok {
+				return value, secret, true
 			}
 		}
-		prefix, rest, ok := strings.Cut(key, ".")
-		if !ok {
+		prefix, rest, cut := strings.Cut(key, ".")
+		if !cut {
 			continue
 		}
 		if in.Name != "" && strings.EqualFold(prefix, in.Name) || in.Name == "" && j.Deployment != nil && j.isHook(prefix) {
-			if v, ok := in.output(rest); ok {
-				return v, true
+			if value, secret, ok = in.output(rest); ok {
+				return value, secret, true
 			}
 		}
 	}
-	return "", false
+	return "", false, false
 }
 
 // isHook reports whether a prefix of an output means the one instance of a deployment job.
@@ -65,11 +65,19 @@ func (j *job) isHook(prefix string) bool {
 // isNumber reports whether s is the increment of a canary deployment.
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-func (in *InstanceState) output(key string) (string, bool) {
-	if v, ok := in.Outputs[key]; ok {
+func (in *InstanceState) output(key string) (value string, secret, ok bool) {
+	if v, ok := findFold(in.Outputs, key); ok {
+		return v, false, true
+	}
+	v, ok := findFold(in.SecretOutputs, key)
+	return v, ok, ok
+}
+
+func findFold(m map[string]string, key string) (string, bool) {
+	if v, ok := m[key]; ok {
 		return v, true
 	}
-	for name, v := range in.Outputs {
+	for name, v := range m {
 		if strings.EqualFold(name, key) {
 			return v, true
 		}
@@ -77,39 +85,44 @@ func (in *InstanceState) output(key string) (string, bool) {
 	return "", false
 }
 
-// jobObject is a job as dependencies.X and stageDependencies.S.X have it.
-func jobObject(j *job, js *JobState) expr.Value {
-	o := expr.NewObject().Set("result", resultName(js.Result))
-	o.Set("outputs", expr.FromObject(expr.NewLookup(func(key string) (expr.Value, bool) {
-		v, ok := j.output(js, key)
+// outputs are the outputs of something. That a secret one was read is remembered.
+func (f *Flow) outputs(find func(key string) (value string, secret, ok bool)) expr.Value {
+	return expr.FromObject(expr.NewLookup(func(key string) (expr.Value, bool) {
+		v, secret, ok := find(key)
+		f.secret = f.secret || secret
 		return expr.String(v), ok
-	})))
+	}))
+}
+
+// jobObject is a job as dependencies.X and stageDependencies.S.X have it.
+func (f *Flow) jobObject(j *job, js *JobState) expr.Value {
+	o := expr.NewObject().Set("result", resultName(js.Result))
+	o.Set("outputs", f.outputs(func(key string) (string, bool, bool) { return j.output(js, key) }))
 	return expr.FromObject(o)
 }
 
 // stageObject is a stage as dependencies.X of a stage has it: its outputs are job.step.variable.
-func stageObject(s *stage, ss *StageState) expr.Value {
+func (f *Flow) stageObject(s *stage, ss *StageState) expr.Value {
 	o := expr.NewObject().Set("result", resultName(ss.Result))
-	o.Set("outputs", expr.FromObject(expr.NewLookup(func(key string) (expr.Value, bool) {
+	o.Set("outputs", f.outputs(func(key string) (string, bool, bool) {
 		name, rest, _ := strings.Cut(key, ".")
 		j := s.byName[strings.ToLower(name)]
 		if j == nil {
-			return expr.Null, false
+			return "", false, false
 		}
-		v, ok := j.output(&ss.Jobs[j.index], rest)
-		return expr.String(v), ok
-	})))
+		return j.output(&ss.Jobs[j.index], rest)
+	}))
 	return expr.FromObject(o)
 }
 
 // stageDependencies are the jobs of the stages that a stage depends on: S.J.result, S.J.outputs.
-func stageDependencies(st *State, s *stage) expr.Value {
+func (f *Flow) stageDependencies(st *State, s *stage) expr.Value {
 	all := expr.NewObject()
 	for _, need := range s.needs {
 		ss := &st.Stages[need.index]
 		jobs := expr.NewObject()
 		for _, j := range need.jobs {
-			jobs.Set(j.Name, jobObject(j, &ss.Jobs[j.index]))
+			jobs.Set(j.Name, f.jobObject(j, &ss.Jobs[j.index]))
 		}
 		all.Set(need.Name, expr.FromObject(jobs))
 	}

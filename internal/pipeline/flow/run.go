@@ -207,20 +207,28 @@ func (r *Run) predefined() list {
 	l.add("System.TeamProjectId", r.ProjectID)
 	l.add("System.TimelineId", strconv.FormatInt(r.ID, 10))
 	l.add("TF_BUILD", "True")
-	for _, p := range r.Resources {
-		prefix := "resources.pipeline." + p.Alias + "."
-		l.add(prefix+"projectID", p.ProjectID)
-		l.add(prefix+"projectName", p.Project)
-		l.add(prefix+"pipelineID", p.PipelineID)
-		l.add(prefix+"pipelineName", p.Pipeline)
-		l.add(prefix+"runID", strconv.FormatInt(p.RunID, 10))
-		l.add(prefix+"runName", p.RunNumber)
-		l.add(prefix+"runURI", p.RunURI)
-		l.add(prefix+"sourceBranch", p.SourceBranch)
-		l.add(prefix+"sourceCommit", p.SourceCommit)
-		l.add(prefix+"sourceProvider", p.SourceProvider)
-		l.add(prefix+"requestedFor", p.RequestedFor)
+	for i := range r.Resources {
+		for _, v := range r.Resources[i].variables() {
+			l.add("resources.pipeline."+r.Resources[i].Alias+"."+v.Name, v.Value)
+		}
 	}
+	return l
+}
+
+// variables are what is known of a resource, without the prefix of their names.
+func (p *Resource) variables() list {
+	var l list
+	l.add("projectID", p.ProjectID)
+	l.add("projectName", p.Project)
+	l.add("pipelineID", p.PipelineID)
+	l.add("pipelineName", p.Pipeline)
+	l.add("runID", strconv.FormatInt(p.RunID, 10))
+	l.add("runName", p.RunNumber)
+	l.add("runURI", p.RunURI)
+	l.add("sourceBranch", p.SourceBranch)
+	l.add("sourceCommit", p.SourceCommit)
+	l.add("sourceProvider", p.SourceProvider)
+	l.add("requestedFor", p.RequestedFor)
 	return l
 }
 

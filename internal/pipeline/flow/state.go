@@ -57,7 +57,11 @@ type InstanceState struct {
 	Name    string            `json:",omitempty"` // empty for a job without a strategy
 	State   work.State        // caller: Completed; Next sets InProgress when it says InstanceReady
 	Result  work.Result       `json:",omitempty"` // caller
-	Outputs map[string]string `json:",omitempty"` // caller: "step.variable" → value; secrets are left out
+	Outputs map[string]string `json:",omitempty"` // caller: "step.variable" → value, but for secret ones
+
+	// SecretOutputs are those that are secret. They are not stored; whoever asks for the variables of a job that is handed out
+	// adds them before. What an expression makes of one is secret, too.
+	SecretOutputs map[string]string `json:"-"`
 }
 
 // NewState is the state of a run that has not begun.

@@ -143,10 +143,10 @@ func (f *Flow) declare(s *scope, vars []pipeline.Variable, where string, names m
 			}
 			continue
 		}
-		value := v.Value
+		value, secret := v.Value, false
 		if text, ok := runtimeExpression(value); ok {
 			var err error
-			if value, err = f.evaluate(s, text, names); err != nil {
+			if value, secret, err = f.evaluate(s, text, names); err != nil {
 				return fmt.Errorf("%s: the variable %s: %w", v.Pos, v.Name, err)
 			}
 		}
@@ -154,20 +154,21 @@ func (f *Flow) declare(s *scope, vars []pipeline.Variable, where string, names m
 		if p := v.Pos.String(); p != "" {
 			from = p
 		}
-		s.set(work.Variable{Name: v.Name, Value: value, ReadOnly: v.ReadOnly, From: from}, v.Value)
+		s.set(work.Variable{Name: v.Name, Value: value, ReadOnly: v.ReadOnly, Secret: secret, From: from}, v.Value)
 	}
 	return nil
 }
 
-// evaluate evaluates a $[ ] expression.
-func (f *Flow) evaluate(s *scope, text string, names map[string]expr.Value) (string, error) {
+// evaluate evaluates a $[ ] expression, and says whether a secret went into its value.
+func (f *Flow) evaluate(s *scope, text string, names map[string]expr.Value) (value string, secret bool, err error) {
 	e, err := f.parse(text)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	c := &expr.Context{
-		Names:     map[string]expr.Value{"variables": s.object(), "pipeline": f.run.pipelineObject()},
+		Names:     map[string]expr.Value{"variables": s.object(), "pipeline": f.run.pipelineObject(), "resources": f.run.resourcesObject()},
 		Functions: map[string]expr.Function{"counter": {Min: 0, Max: 2, Call: f.counter}},
+		Mask:      f.mask,
 	}
 	for _, name := range conditionNames { // what there is nothing of is empty, not unknown
 		if _, ok := c.Names[name]; !ok {
@@ -177,7 +178,23 @@ func (f *Flow) evaluate(s *scope, text string, names map[string]expr.Value) (str
 	for name, v := range names {
 		c.Names[name] = v
 	}
-	return e.EvalString(c)
+	f.secret = false
+	v, err := e.Eval(c)
+	if err != nil {
+		return "", f.secret, err
+	}
+	if value, err = v.ToString(); err != nil {
+		return "", f.secret, err
+	}
+	return value, f.secret, nil
+}
+
+// mask hides the values that errors quote, if one of them may be secret.
+func (f *Flow) mask(value string) string {
+	if f.secret {
+		return "***"
+	}
+	return value
 }
 
 // counter is counter(prefix, seed). Within a run a prefix has one value, however often it is asked for.
@@ -260,7 +277,7 @@ func (f *Flow) stageScope(st *State, s *stage) (*scope, map[string]expr.Value, e
 	for _, v := range system {
 		vars.set(v, v.Value)
 	}
-	names := map[string]expr.Value{"stageDependencies": stageDependencies(st, s)}
+	names := map[string]expr.Value{"stageDependencies": f.stageDependencies(st, s)}
 	if err := f.declare(vars, s.Variables, "stage "+s.Name, names); err != nil {
 		return nil, nil, err
 	}
@@ -276,7 +293,7 @@ func (f *Flow) jobScope(st *State, j *job, in *Instance) (*scope, map[string]exp
 	ss := &st.Stages[j.stage.index]
 	needs := expr.NewObject()
 	for _, need := range j.needs {
-		needs.Set(need.Name, jobObject(need, &ss.Jobs[need.index]))
+		needs.Set(need.Name, f.jobObject(need, &ss.Jobs[need.index]))
 	}
 	names["dependencies"] = expr.FromObject(needs)
 	vars := stageVars

@@ -301,3 +301,40 @@ func TestPredefined(t *testing.T) {
 		}
 	}
 }
+
+// TestSecretOutputs: what is made of a secret output is secret, it is in no error, and it can't be where it would be shown.
+func TestSecretOutputs(t *testing.T) {
+	plan := onePlan("A", "B: A")
+	j := plan.Stages[0].Jobs[1]
+	j.Variables = []pipeline.Variable{variable(1, "plain", "$[ dependencies.A.outputs['s.v'] ]"), variable(2, "made", "$[ format('<{0}>', dependencies.A.outputs['S.Token']) ]"),
+		variable(3, "after", "$[ format('<{0}>', variables.made) ]"), variable(4, "other", "$[ 'x' ]")}
+	f, st := newFlow(t, plan, &testRun)
+	drive(t, f, st, outcome{"A": "s.v=1"})
+	instanceState(st, "S", "A", "").SecretOutputs = map[string]string{"s.token": "hunter2"}
+	vars, err := f.Variables(st, "S", "B", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, v := range vars {
+		if v.From != fromSystem {
+			got = append(got, fmt.Sprint(v.Name, " ", v.Value, " ", v.Secret))
+		}
+	}
+	if d := cmp.Diff([]string{"plain 1 false", "made <hunter2> true", "after <> false", "other x false"}, got); d != "" {
+		t.Error(d)
+	}
+	origins, err := f.Explain(st, "S", "B", "", "made")
+	if err != nil || origins[0].Value != "***" {
+		t.Error(origins, err)
+	}
+	j.Variables[3].Value = "$[ gt(1, dependencies.A.outputs['s.token']) ]"
+	if _, err := f.Variables(st, "S", "B", ""); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Error(err)
+	}
+	j.Variables[3].Value = "x"
+	j.Pool = &pipeline.Pool{Name: "$[ dependencies.A.outputs['s.token'] ]"}
+	if _, err := f.Job(st, "S", "B", ""); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Error(err)
+	}
+}
