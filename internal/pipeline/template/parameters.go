@@ -39,7 +39,10 @@ func (e *expander) parameters(f, from *frame, given *yaml.Node, at yaml.Pos) boo
 	}
 	switch decl := f.file.root.Get("parameters"); {
 	case decl != nil && decl.Kind == yaml.Sequence:
-		o.Strict()
+		// A template may ask for what it does not declare, and gets null; a pipeline may not.
+		if len(f.chain) <= 1 {
+			o.Strict()
+		}
 		for _, d := range e.declarations(f, decl) {
 			if v := e.bindTyped(f, from, d, given, at); v != nil {
 				bind(word(d.Name, d.Pos), v)

@@ -2,6 +2,7 @@ package template
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -145,7 +146,7 @@ func (e *expander) extend(f *frame, n, out *yaml.Node) {
 }
 
 // combine makes one of what a pipeline and the templates that it extends say twice: lists of resources are put together,
-// everything else is said once.
+// the trigger of the pipeline holds, everything else is said once.
 func (e *expander) combine(out *yaml.Node) {
 	first := map[string]int{}
 	pairs := out.Pairs[:0:0]
@@ -158,6 +159,8 @@ func (e *expander) combine(out *yaml.Node) {
 			pairs = append(pairs, p)
 		case key == "resources":
 			pairs[i].Value = e.together(pairs[i].Value, p.Value)
+		case key == "trigger":
+			e.warnings = append(e.warnings, &yaml.Error{Pos: p.Key.Pos, Message: fmt.Sprintf("this trigger is not used, that at %s is", pairs[i].Key.Pos)})
 		default:
 			e.fail(p.Key.Pos, "'%s' is already defined (at %s)", key, pairs[i].Key.Pos)
 		}
