@@ -87,6 +87,9 @@ func (b *builder) acyclic(kind, owner string, pos yaml.Pos, vertices []*vertex) 
 	}
 	whole := true
 	for _, v := range vertices {
+		if b.full() {
+			return
+		}
 		for i, name := range v.depends {
 			other := byName[strings.ToLower(name)]
 			switch {

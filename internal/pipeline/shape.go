@@ -107,9 +107,12 @@ func (c *checker) add(pos yaml.Pos, format string, args ...any) {
 	c.errs = append(c.errs, &yaml.Error{Pos: pos, Message: fmt.Sprintf(format, args...)})
 }
 
+// full reports that there are as many errors as anybody will read; what follows is not looked at any more.
+func (c *checker) full() bool { return len(c.errs) >= maxErrors }
+
 // check compares a value with its shape.
 func (c *checker) check(n *yaml.Node, s *shape) {
-	if s.any {
+	if s.any || c.full() {
 		return
 	}
 	switch n.Kind {
@@ -174,6 +177,9 @@ func (c *checker) object(n *yaml.Node, objects []*object) {
 		}
 	}
 	for _, pair := range n.Pairs {
+		if c.full() {
+			return
+		}
 		name := pair.Key.Value
 		var fit []*object
 		for _, o := range left {
