@@ -1,0 +1,181 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/pool"
+)
+
+// WaitReason says what a job of a run waits for, in a sentence; empty if it does not wait.
+func (s *Service) WaitReason(ctx context.Context, c *iam.Caller, id int64, job string) (string, error) {
+	r, err := s.visible(ctx, c, "DescribeRun", id)
+	if err != nil {
+		return "", err
+	}
+	j, err := readJob(ctx, s.db, job)
+	if err != nil {
+		return "", err
+	}
+	if j.run != id {
+		return "", errorf(NotFound, "run %d has no job %s", id, job)
+	}
+	if j.State != Queued {
+		return "", nil
+	}
+	return s.waitReasons(r).of(ctx, j)
+}
+
+// reasons finds out what jobs of a run wait for; it looks at each pool once.
+type reasons struct {
+	s     *Service
+	run   *Run
+	pools map[string]*poolView
+}
+
+type poolView struct {
+	pool   *pool.Pool
+	may    bool
+	agents []*pool.Agent
+	queue  []string // ids of jobs in their order
+}
+
+func (s *Service) waitReasons(r *Run) *reasons {
+	return &reasons{s: s, run: r, pools: map[string]*poolView{}}
+}
+
+func (w *reasons) view(ctx context.Context, account, name string) (*poolView, error) {
+	if v := w.pools[fold(name)]; v != nil {
+		return v, nil
+	}
+	v := &poolView{}
+	var err error
+	if v.pool, err = w.s.o.Pools.Find(ctx, account, name); err != nil {
+		return nil, err
+	}
+	if v.pool != nil {
+		if v.may, err = w.s.o.Pools.MayUse(ctx, account, name, w.run.PipelineID); err != nil {
+			return nil, err
+		}
+		if v.agents, err = w.s.o.Pools.AgentsOf(ctx, v.pool.ID); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := w.s.db.Query(ctx, `SELECT job FROM run_queue WHERE account = $1 AND pool = $2 ORDER BY first, ord LIMIT 5000`, account, fold(name))
+	if v.queue, err = collect(rows, err, func(row scanner) (id string, err error) { return id, row.Scan(&id) }); err != nil {
+		return nil, fmt.Errorf("look at the queue of pool %s: %w", name, err)
+	}
+	w.pools[fold(name)] = v
+	return v, nil
+}
+
+// of says what a queued job waits for.
+func (w *reasons) of(ctx context.Context, j *jobRow) (string, error) {
+	if j.server {
+		return "waiting for the server to run it", nil
+	}
+	v, err := w.view(ctx, j.account, j.pool)
+	if err != nil {
+		return "", err
+	}
+	const begin = "waiting for an agent in pool %s to accept the request: "
+	say := func(format string, args ...any) (string, error) {
+		return fmt.Sprintf(begin, j.pool) + fmt.Sprintf(format, args...), nil
+	}
+	switch {
+	case v.pool == nil:
+		return say("there is no pool of that name yet; make it with: sekisho pool create %q", j.pool)
+	case !v.may:
+		return say("pipeline %s may not use the pool; permit it with: sekisho pool authorize %q --pipeline %q", w.run.Pipeline, j.pool, w.run.Project+"/"+w.run.Pipeline)
+	case len(v.agents) == 0:
+		return say("no agent is registered in it; add one with: sekisho agent config")
+	}
+	online, matching, ready := 0, 0, 0
+	var nearest *pool.Agent
+	var lacks []string
+	refusals := map[string]int{}
+	for _, a := range v.agents {
+		missing := a.Matches(j.demands)
+		if nearest == nil || len(missing) < len(lacks) {
+			nearest, lacks = a, missing
+		}
+		if !a.Online {
+			continue
+		}
+		if online++; len(missing) > 0 {
+			continue
+		}
+		matching++
+		why := a.Refuses()
+		if why == "" {
+			ready++
+		}
+		refusals[why]++
+	}
+	position := 0
+	for i, id := range v.queue {
+		if id == j.ID {
+			position = i + 1
+		}
+	}
+	switch {
+	case len(lacks) > 0:
+		return say("none of its %d agents meets the demand %s (the nearest, %s, lacks %s)", len(v.agents), strings.Join(j.demands, ", "), nearest.Name, strings.Join(lacks, ", "))
+	case online == 0:
+		return say("none of its %d agents is online", len(v.agents))
+	case matching == 0:
+		return say("no agent that is online meets the demand %s", strings.Join(j.demands, ", "))
+	case ready > 0:
+		return say("it is being given to one, position %d in the queue", max(position, 1))
+	case refusals["busy"] == matching:
+		return say("all %d that could run it are busy, position %d in the queue", matching, max(position, 1))
+	}
+	var whys []string
+	for why, n := range refusals {
+		whys = append(whys, fmt.Sprintf("%d %s", n, why))
+	}
+	return say("of the %d that could run it, %s; position %d in the queue", matching, strings.Join(whys, ", "), max(position, 1))
+}
+
+// stageWaits says what a stage waits for; empty if for nothing but other stages.
+func (s *Service) stageWaits(ctx context.Context, id int64, g *stage) (string, error) {
+	if g.State != work.Pending {
+		return "", nil
+	}
+	switch g.waits {
+	case waitsManual:
+		return fmt.Sprintf("it is started by hand: sekisho run start-stage %d %s", id, g.Name), nil
+	case waitsHours:
+		return "the environment takes deployments at certain hours only", nil
+	case waitsApproval:
+		rows, err := s.db.Query(ctx, `SELECT `+approvalColumns+` FROM run_approvals WHERE run = $1 AND stage = $2 AND attempt = $3 AND state = 'pending'`, id, g.Name, g.Attempt)
+		list, err := collect(rows, err, scanApproval)
+		if err != nil {
+			return "", fmt.Errorf("read approvals: %w", err)
+		}
+		var parts []string
+		for _, a := range list {
+			who := "whoever may approve runs"
+			if len(a.Approvers) > 0 {
+				who = strings.Join(a.Approvers, ", ")
+			}
+			parts = append(parts, fmt.Sprintf("%s by %d of: %s", a.Name, a.Needed, who))
+		}
+		return "waiting for approval of " + strings.Join(parts, "; "), nil
+	case waitsLock:
+		rows, err := s.db.Query(ctx, `SELECT DISTINCT h.run FROM run_locks w JOIN run_locks h ON h.resource = w.resource AND h.held = 1
+			WHERE w.run = $1 AND w.stage = $2 AND w.attempt = $3 AND w.held = 0`, id, g.Name, g.Attempt)
+		list, err := collect(rows, err, func(row scanner) (n int64, err error) { return n, row.Scan(&n) })
+		if err != nil {
+			return "", fmt.Errorf("read locks: %w", err)
+		}
+		if len(list) == 0 {
+			return "waiting for the exclusive lock", nil
+		}
+		return fmt.Sprintf("waiting for the exclusive lock held by run %d", list[0]), nil
+	}
+	return "", nil
+}
