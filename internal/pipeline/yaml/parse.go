@@ -15,11 +15,11 @@ import (
 type Limits struct {
 	Bytes int // 10 MB
 	Depth int // 100 nested collections
-	Nodes int // 200,000, keys included
+	Nodes int // 100,000, keys included
 }
 
 // DefaultLimits are what zero fields of Limits mean.
-var DefaultLimits = Limits{Bytes: 10 << 20, Depth: 100, Nodes: 200_000}
+var DefaultLimits = Limits{Bytes: 10 << 20, Depth: 100, Nodes: 100_000}
 
 func (l Limits) orDefault() Limits {
 	if l.Bytes <= 0 {
@@ -112,8 +112,8 @@ func (p *parser) text(data []byte) ([]byte, error) {
 	}
 	// The library builds all nodes before we see one. A scalar needs a line or a comma, or two of them share one; that
 	// bounds what it builds to a small multiple of the limit, whatever the file holds.
-	if entries > 5*p.limits.Nodes {
-		return nil, p.errorAt(0, 0, "the file has more than %d lines and entries", 5*p.limits.Nodes)
+	if entries > 4*p.limits.Nodes {
+		return nil, p.errorAt(0, 0, "the file has more than %d lines and entries", 4*p.limits.Nodes)
 	}
 	return data, nil
 }

@@ -65,7 +65,7 @@ func TestLimits(t *testing.T) {
 		{"size", strings.Repeat("a", 1001), "f.yml: the file has 1001 bytes, more than the 1000 that a file may have"},
 		{"flow depth", strings.Repeat("[", 50), "f.yml:1:6: collections are nested more than 5 deep"},
 		{"block depth", strings.Repeat("- ", 6) + "a", "f.yml:1:11: collections are nested more than 5 deep"},
-		{"entries", strings.Repeat("\n", 101), "f.yml: the file has more than 100 lines and entries"},
+		{"entries", strings.Repeat("\n", 81), "f.yml: the file has more than 80 lines and entries"},
 		{"collections", "[" + strings.Repeat("[],", 30) + "]", "f.yml: the file has more than 20 nodes"},
 		{"nodes", strings.Repeat("- a\n", 30), "f.yml:20:3: the file has more than 20 nodes"},
 	} {
