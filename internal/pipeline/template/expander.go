@@ -118,6 +118,9 @@ func (f *frame) inside(label string) *frame {
 	return &in
 }
 
+// isRoot reports whether f is the pipeline's root file, and not a template.
+func (f *frame) isRoot() bool { return len(f.chain) <= 1 }
+
 // with returns a frame that knows one more name.
 func (f *frame) with(name string, b binding) *frame {
 	in := *f

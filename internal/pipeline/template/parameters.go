@@ -40,7 +40,7 @@ func (e *expander) parameters(f, from *frame, given *yaml.Node, at yaml.Pos) boo
 	switch decl := f.file.root.Get("parameters"); {
 	case decl != nil && decl.Kind == yaml.Sequence:
 		// A template may ask for what it does not declare, and gets null; a pipeline may not.
-		if len(f.chain) <= 1 {
+		if f.isRoot() {
 			o.Strict()
 		}
 		for _, d := range e.declarations(f, decl) {
@@ -129,7 +129,7 @@ func (e *expander) declarations(f *frame, decl *yaml.Node) []declared {
 		case d.Name == "":
 			e.fail(item.Pos, "A value for the 'name' parameter must be provided.")
 			continue
-		case !ok || f.chain != nil && len(f.chain) > 1 && slices.Contains(rootTypes, known) || len(f.chain) <= 1 && known == "legacyObject":
+		case !ok || !f.isRoot() && slices.Contains(rootTypes, known) || f.isRoot() && known == "legacyObject":
 			e.fail(d.typePos, "Unexpected value '%s'", d.Type)
 			continue
 		case seen[strings.ToLower(d.Name)]:
@@ -170,14 +170,14 @@ func (e *expander) bindTyped(f, from *frame, d declared, given *yaml.Node, at ya
 	}
 	if value == nil {
 		pos := at
-		if len(f.chain) <= 1 {
+		if f.isRoot() {
 			pos = d.Pos
 		}
 		e.fail(pos, "A value for the '%s' parameter must be provided.", d.Name)
 		return nil
 	}
 	v := e.convert(frame, d, value)
-	if v != nil && len(f.chain) <= 1 {
+	if v != nil && f.isRoot() {
 		d.Value = v
 		e.rootParameters = append(e.rootParameters, d.Parameter)
 	}

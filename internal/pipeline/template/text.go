@@ -36,6 +36,13 @@ type directive struct {
 	expr *expr.Expr // of if and elseif the condition, of each the collection
 }
 
+// textError is an error worded as Azure Pipelines does, with capitals and full stops.
+type textError string
+
+func (e textError) Error() string { return string(e) }
+
+func refuse(format string, args ...any) error { return textError(fmt.Sprintf(format, args...)) }
+
 const opened, closed = "${{", "}}"
 
 // parseText finds the expressions in a scalar. It returns nil for one that has none. The errors are worded as those of
@@ -55,7 +62,7 @@ func parseText(s string) (*text, error) {
 		}
 		end := closing(after)
 		if end < 0 {
-			return nil, fmt.Errorf("The expression is not closed. An unescaped %s sequence was found, but the closing %s sequence was not found.", opened, closed) //nolint:staticcheck // as the service words it
+			return nil, refuse("The expression is not closed. An unescaped %s sequence was found, but the closing %s sequence was not found.", opened, closed)
 		}
 		source := strings.TrimFunc(after[:end], unicode.IsSpace)
 		rest = after[end+len(closed):]
@@ -65,7 +72,7 @@ func parseText(s string) (*text, error) {
 		}
 		if d != nil {
 			if len(t.parts) > 0 || rest != "" {
-				return nil, fmt.Errorf("The directive '%s' is not allowed in this context. Directives are not supported for expressions that are embedded within a string. Directives are only supported when the entire value is an expression.", d.name) //nolint:staticcheck // as the service words it
+				return nil, refuse("The directive '%s' is not allowed in this context. Directives are not supported for expressions that are embedded within a string. Directives are only supported when the entire value is an expression.", d.name)
 			}
 			t.directive = d
 			return t, nil
@@ -81,7 +88,7 @@ func parseText(s string) (*text, error) {
 
 func parseExpr(source string) (*expr.Expr, error) {
 	if source == "" {
-		return nil, fmt.Errorf("An expression was expected") //nolint:staticcheck // as the service words it
+		return nil, refuse("An expression was expected")
 	}
 	return expr.Parse(source)
 }
@@ -118,17 +125,17 @@ func parseDirective(source string) (*directive, error) {
 		}
 		args := words(after)
 		if len(args) != known.args {
-			return nil, fmt.Errorf("Exactly %d parameter(s) were expected following the directive '%s'. Actual parameter count: %d", known.args, known.name, len(args)) //nolint:staticcheck // as the service words it
+			return nil, refuse("Exactly %d parameter(s) were expected following the directive '%s'. Actual parameter count: %d", known.args, known.name, len(args))
 		}
 		d := &directive{name: known.name}
 		source := ""
 		switch {
 		case known.name == "each":
 			if args[1] != "in" {
-				return nil, fmt.Errorf("The directive 'each' is written as ${{ each name in collection }}; there is '%s' where 'in' was expected", args[1]) //nolint:staticcheck // begins as its kin
+				return nil, refuse("The directive 'each' is written as ${{ each name in collection }}; there is '%s' where 'in' was expected", args[1])
 			}
 			if !isName(args[0]) {
-				return nil, fmt.Errorf("'%s' is no name for the variable of 'each': a name has letters, digits and _", args[0])
+				return nil, refuse("'%s' is no name for the variable of 'each': a name has letters, digits and _", args[0])
 			}
 			d.each, source = args[0], args[2]
 		case known.args == 1:
