@@ -21,8 +21,8 @@ const maxBasic = 4 << 10
 // these two. from is the client's address, for throttling; an invalid one is not
 // throttled.
 //
-// Errors: [ErrInvalidCredentials], one of which is [ErrTemporaryKey];
-// [ErrTokenExpired], [ErrThrottled].
+// Errors: [ErrInvalidCredentials], which [ErrTemporaryKey] and [ErrBearerExpired]
+// are too; [ErrTokenExpired], [ErrThrottled].
 //
 // It is the way of every request of docker and its like: a credential that was
 // good a moment ago costs one hash and one look-up, and allocates nothing.
@@ -68,7 +68,7 @@ func (s *Service) Authenticate(ctx context.Context, authorization string, from n
 		}
 		s.used(c, now)
 		return c.principal, nil
-	case errors.Is(err, ErrInvalidCredentials) && !errors.Is(err, ErrTemporaryKey) && !errors.Is(err, errPersonalExpired): // those are to be told again
+	case errors.Is(err, ErrInvalidCredentials) && !errors.Is(err, ErrTemporaryKey) && !errors.Is(err, ErrBearerExpired): // those are to be told again
 		s.bad.put(hash, now, clears)
 	}
 	return nil, err

@@ -120,7 +120,7 @@ func (s *Service) checkBearer(ctx context.Context, text string, now time.Time, f
 		return nil, ErrInvalidCredentials
 	}
 	if !now.Before(key.expires) {
-		return nil, errPersonalExpired
+		return nil, ErrBearerExpired
 	}
 	c := &credential{principal: &key.principal, key: key, fleeting: job}
 	if job {
@@ -133,23 +133,7 @@ func (s *Service) checkBearer(ctx context.Context, text string, now time.Time, f
 // not derived from the master key: such tokens outlive it.
 const purposeBearers = "bearer token hashes"
 
-// errPersonalExpired is told only to those who have the token.
-var errPersonalExpired error = expiredBearer{}
-
-type expiredBearer struct{}
-
-func (expiredBearer) Error() string {
-	return "the token has expired: make another one with 'sekisho token create', and give it the client"
-}
-
-func (expiredBearer) Is(target error) bool { return target == ErrInvalidCredentials }
-
-// IsBearerHeader reports whether an Authorization header brings a personal access token or that of a job, as Bearer.
-func IsBearerHeader(authorization string) bool {
-	text, ok := cutBearer(authorization)
-	return ok && isBearer(text)
-}
-
+// cutBearer returns what follows the scheme Bearer in an Authorization header.
 func cutBearer(authorization string) (string, bool) {
 	const scheme = "Bearer "
 	if len(authorization) < len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {

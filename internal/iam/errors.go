@@ -30,6 +30,9 @@ var (
 	// the session token.
 	ErrTemporaryKey error = temporaryKey{}
 
+	// ErrBearerExpired is an [ErrInvalidCredentials]: a personal access token that was good and is too old.
+	ErrBearerExpired error = expiredBearer{}
+
 	// ErrPrincipalGone means that who temporary credentials are for was deleted meanwhile.
 	ErrPrincipalGone = errors.New("the principal is gone")
 
@@ -49,3 +52,11 @@ func (temporaryKey) Error() string {
 }
 
 func (temporaryKey) Is(target error) bool { return target == ErrInvalidCredentials }
+
+type expiredBearer struct{}
+
+func (expiredBearer) Error() string {
+	return "the personal access token has expired: make another one, and give it to the program that shows it"
+}
+
+func (expiredBearer) Is(target error) bool { return target == ErrInvalidCredentials }
