@@ -42,6 +42,11 @@ func (e *EvalError) Error() string {
 
 func (e *EvalError) Unwrap() error { return e.Err }
 
+// message is an error as Azure Pipelines words it, which is a sentence.
+type message string
+
+func (m message) Error() string { return string(m) }
+
 // ErrLimit is in the chain of errors about the limits of an evaluation.
 var ErrLimit = errors.New("limit exceeded")
 
@@ -201,7 +206,7 @@ func (s *state) index(n *node, of, by Value) (v Value, ok bool, err error) {
 			return v, true, nil
 		}
 		if ref.strict {
-			return Value{}, false, s.fail(n, fmt.Errorf("Key not found '%s'", key)) //nolint:staticcheck // as the service words it
+			return Value{}, false, s.fail(n, message(fmt.Sprintf("Key not found '%s'", key)))
 		}
 	case *list:
 		i, ok := by.toNumber()

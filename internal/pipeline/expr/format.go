@@ -15,7 +15,7 @@ func callFormat(s *state, n *node) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	invalid := func() error { return s.fail(n, fmt.Errorf("The following format string is invalid: %s", format)) } //nolint:staticcheck
+	invalid := func() error { return s.fail(n, message("The following format string is invalid: "+format)) }
 	cache := make([]*Value, len(n.args))
 	var b strings.Builder
 	write := func(text string) error {
@@ -45,8 +45,8 @@ func callFormat(s *state, n *node) (Value, error) {
 			return Value{}, invalid()
 		}
 		if index > len(n.args)-2 {
-			return Value{}, s.fail(n, fmt.Errorf( //nolint:staticcheck // as the service words it
-				"The following format string references more arguments than were supplied: %s", format))
+			return Value{}, s.fail(n, message(
+				"The following format string references more arguments than were supplied: "+format))
 		}
 		if err := write(rest[:i]); err != nil {
 			return Value{}, err
@@ -81,7 +81,7 @@ func callFormat(s *state, n *node) (Value, error) {
 }
 
 func specifiersError(specifiers string, kind Kind) error {
-	return fmt.Errorf("The format specifiers '%s' are not valid for objects of type '%s'", specifiers, kind) //nolint:staticcheck
+	return message(fmt.Sprintf("The format specifiers '%s' are not valid for objects of type '%s'", specifiers, kind))
 }
 
 // placeholder reads {index} or {index:specifiers}.

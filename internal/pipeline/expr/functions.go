@@ -1,7 +1,6 @@
 package expr
 
 import (
-	"errors"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -286,7 +285,7 @@ func callReplace(s *state, n *node) (Value, error) {
 		return Value{}, err
 	}
 	if old == "" {
-		return Value{}, s.fail(n, errors.New("The text that replace looks for is empty")) //nolint:staticcheck // a sentence, like the others
+		return Value{}, s.fail(n, message("The text that replace looks for is empty"))
 	}
 	if err := s.take(n, len(text)+strings.Count(text, old)*(len(by)-len(old))); err != nil {
 		return Value{}, err

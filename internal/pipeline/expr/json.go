@@ -35,7 +35,7 @@ func (w *jsonWriter) value(v Value, level int) error {
 	}
 	var open, end string
 	var count int
-	item := func(int) error { return nil }
+	var item func(int) error
 	switch v.kind {
 	case KindArray:
 		items := v.Items()

@@ -284,7 +284,7 @@ func TestLimits(t *testing.T) {
 		t.Error("it is not UTF-8")
 	}
 
-	big := String(strings.Repeat("x", 1<<20))
+	big := String(strings.Repeat("x", 1<<16))
 	var deep, wide Value
 	for range 250 {
 		deep = Array([]Value{deep})
@@ -293,17 +293,17 @@ func TestLimits(t *testing.T) {
 	for range 20 { // a million times big, if it were written out
 		wide = Array([]Value{wide, wide, wide})
 	}
-	c := &Context{Names: map[string]Value{"big": big, "deep": deep, "wide": wide, "xs": Strings(strings.Split(strings.Repeat("x,", 10000), ",")...)}}
+	c := &Context{Limits: Limits{Memory: 1 << 20, Work: 1 << 24}, Names: map[string]Value{"big": big, "deep": deep, "wide": wide, "xs": Strings(strings.Split(strings.Repeat("x,", 10000), ",")...)}}
 	for _, text := range []string{
 		"replace(big, 'x', big)",
 		"replace(big, 'x', '0123456789012345')",
-		"format('{0}{0}{0}{0}{0}{0}{0}{0}{0}{0}{0}', big)",
+		"format('" + strings.Repeat("{0}", 20) + "', big)",
 		"join(big, xs)",
 		"split(big, 'x')",
 		"convertToJson(deep)",
 		"convertToJson(wide)",
 		"wide.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*",
-		"and(" + strings.Repeat("upper(big), ", 20) + "1)",
+		"and(" + strings.Repeat("upper(big), ", 40) + "1)",
 		"in(1, " + strings.Repeat("big, ", 3000) + "1)",
 		"or(" + strings.Repeat("contains(big, 'y'), ", 900) + "true)",
 	} {

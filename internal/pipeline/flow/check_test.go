@@ -109,8 +109,9 @@ func FuzzTexts(f *testing.F) {
 			}
 		}
 		SkipCI(s)
-		matchGlob(s, "refs/heads/main")
-		matchGlob("*a*"+s, s)
+		if !matchGlob("*", s) || !matchGlob(s+"*", s+"x") && !strings.Contains(s, "?") {
+			t.Error("a star does not match")
+		}
 		MatchPath(pipeline.Filter{Include: []string{s}, Exclude: []string{"**/" + s}}, "a/b/c.txt")
 		MatchPath(filter("a/* -b"), s)
 		plan := onePlan("A")

@@ -57,7 +57,11 @@ func randomPlan(r *rand.Rand) *pipeline.Plan {
 // instances run than may, and the run ends.
 func TestModel(t *testing.T) {
 	results := []work.Result{work.Succeeded, work.Succeeded, work.Succeeded, work.SucceededWithIssues, work.Failed, work.Canceled, work.Abandoned}
-	for seed := range uint64(3000) {
+	seeds := uint64(600)
+	if testing.Short() {
+		seeds = 100
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 1))
 		plan := randomPlan(r)
 		f, err := New(plan, &testRun)
