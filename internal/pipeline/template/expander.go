@@ -37,7 +37,7 @@ func (l Limits) orDefault() Limits {
 
 // expander is one expansion.
 type expander struct {
-	ctx    context.Context //nolint:containedctx // lives as long as Expand runs
+	ctx    context.Context
 	o      Options
 	limits Limits
 
