@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -50,6 +51,9 @@ type Run func(ctx context.Context, job *work.Job, server work.Server, at Place) 
 // flushTime is how long a worker tries to tell the last of its job.
 const flushTime = 10 * time.Minute
 
+// errAgentGone ends a job whose agent has died.
+var errAgentGone = errors.New("the agent is gone")
+
 // Work is the worker's process: it reads its order from in, runs the job, and says in the spool how it ended. The end of in
 // means that the agent is gone, and cancels the job.
 func Work(ctx context.Context, in io.Reader, run Run) error {
@@ -71,6 +75,11 @@ func Work(ctx context.Context, in io.Reader, run Run) error {
 		return err
 	}
 	defer s.close()
+	unlock, err := lockFileOf(filepath.Join(o.Spool, workerLock))
+	if err != nil {
+		return fmt.Errorf("lock spool: %w", err)
+	}
+	defer unlock()
 	c, err := newClient(&o.Route, &signer{key: key, agent: o.AgentID, userAgent: o.UserAgent})
 	if err != nil {
 		return err
@@ -87,7 +96,7 @@ func Work(ctx context.Context, in io.Reader, run Run) error {
 			var w stopWord
 			switch {
 			case err != nil:
-				cancel(errors.New("the agent is gone")) // and with it the lease
+				cancel(errAgentGone) // and with it the lease
 				return
 			case json.Unmarshal(text, &w) == nil && w.Cancel != "":
 				cancel(fmt.Errorf("%w: %s", worker.ErrCancel, w.Cancel))
@@ -102,8 +111,8 @@ func Work(ctx context.Context, in io.Reader, run Run) error {
 		}
 	}()
 	end := runSafely(ctx, run, o.Job, r, o.Place)
-	if errors.Is(context.Cause(ctx), work.ErrClaimLost) {
-		return work.ErrClaimLost
+	if cause := context.Cause(ctx); errors.Is(cause, work.ErrClaimLost) || errors.Is(cause, errAgentGone) {
+		return cause // whoever finds the spool says how the job ended
 	}
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer done()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	acknowledgeTime = 15 * time.Second
 	// killAfter is how long a worker has to end when its claim is lost, or after its own time to cancel.
 	killAfter = 20 * time.Second
+	// workerEndTime is how long a worker has to end whose agent was killed.
+	workerEndTime = 2 * time.Minute
 	// tellTime is how long the agent tries to tell how a job ended.
 	tellTime = 10 * time.Minute
 )
@@ -284,6 +287,9 @@ func (a *Agent) recover(ctx context.Context) error {
 	}
 	for dir, h := range left {
 		a.say("The agent was stopped while it ran the job %s. What that had told is sent now.", plainName(h.Name))
+		if err := workerEnds(ctx, dir); err != nil {
+			return err
+		}
 		s, err := openSpool(dir)
 		if err != nil {
 			return err
@@ -312,6 +318,27 @@ func (a *Agent) recover(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// workerEnds waits for a worker whose agent was killed: it ends by itself, since nobody is there for it.
+func workerEnds(ctx context.Context, dir string) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for until := time.Now().Add(workerEndTime); ; {
+		unlock, err := lockFileOf(filepath.Join(dir, workerLock))
+		if err == nil {
+			unlock()
+			return nil
+		}
+		if !errors.Is(err, errLocked) || time.Now().After(until) {
+			return fmt.Errorf("the worker of the job before still runs: %w; end it and start the agent again", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // tailWriter keeps the last of what is written.

@@ -53,6 +53,7 @@ const (
 	claimFile   = "claim.json"
 	resultFile  = "result.json"
 	recordsFile = "records.json"
+	workerLock  = "lock" // held by the worker while it runs
 	logSuffix   = ".log"
 	nameSuffix  = ".name"
 )

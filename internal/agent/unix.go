@@ -18,20 +18,35 @@ func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: t
 
 func killGroup(p *os.Process) { _ = syscall.Kill(-p.Pid, syscall.SIGKILL) }
 
-// lock makes sure that one process runs the agent of a folder.
-func (f Folder) lock() (unlock func(), err error) {
-	file, err := os.OpenFile(f.path(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+// errLocked means that another process holds a lock.
+var errLocked = errors.New("locked")
+
+// lockFileOf locks a file, which is made if it isn't there. Errors: errLocked.
+func lockFileOf(path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock the agent's folder: %w", err)
+		return nil, err
 	}
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = file.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("the agent in %s runs already", f)
+			return nil, errLocked
 		}
-		return nil, fmt.Errorf("lock the agent's folder: %w", err)
+		return nil, err
 	}
 	return func() { _ = file.Close() }, nil
+}
+
+// lock makes sure that one process runs the agent of a folder.
+func (f Folder) lock() (unlock func(), err error) {
+	unlock, err = lockFileOf(f.path(lockFile))
+	if errors.Is(err, errLocked) {
+		return nil, fmt.Errorf("the agent in %s runs already", f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock the agent's folder: %w", err)
+	}
+	return unlock, nil
 }
 
 // freeSpace returns how much the agent's user can still write, in bytes, where a folder is or will be.

@@ -23,6 +23,7 @@ import (
 	"github.com/sekisho/sekisho/internal/agentapi"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/directory"
 	"github.com/sekisho/sekisho/internal/iam/oidc"
 	"github.com/sekisho/sekisho/internal/iam/oidc/oidctest"
 	"github.com/sekisho/sekisho/internal/meta"
@@ -350,6 +351,7 @@ type world struct {
 	pools  *pool.Service
 	queue  *queue
 	issuer *oidctest.Issuer
+	users  *directory.Service
 
 	mu      sync.Mutex
 	skew    time.Duration // guarded by mu; of the server's clock
@@ -367,8 +369,21 @@ func (w *world) now() time.Time {
 	return time.Now().Add(w.skew)
 }
 
-// userKeys has the root's key sign as a user.
-type userKeys struct{ *iam.Service }
+// userKey makes an access key of a user.
+func (w *world) userKey(name string) (id, secret string) {
+	w.t.Helper()
+	if w.users == nil {
+		w.users = directory.New(w.db, w.keys, &iam.Judge{Authorizer: iam.RootOnly{}, Note: func(*iam.Caller, *iam.Request, iam.Decision) {}}, directory.Options{Now: w.now})
+	}
+	if _, err := w.users.CreateUser(w.t.Context(), w.root, directory.NewUser{Name: name}); err != nil {
+		w.t.Fatal(err)
+	}
+	key, err := w.users.CreateAccessKey(w.t.Context(), w.root, name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return key.ID, key.Secret.Reveal()
+}
 
 func newWorld(t *testing.T) *world { return newWorldOn(t, metatest.Open(t, metatest.SQLite(t))) }
 
