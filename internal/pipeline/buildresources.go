@@ -184,6 +184,10 @@ func (b *builder) aliases(p *Plan) {
 	literal := func(s string) bool { return s != "" && !strings.ContainsAny(s, "$") }
 	for _, s := range p.Stages {
 		for _, j := range s.Jobs {
+			// What is no resource is an image.
+			if c := j.Container; c != nil && literal(c.Alias) && !containers[strings.ToLower(c.Alias)] {
+				c.Image, c.Alias = c.Alias, ""
+			}
 			for _, alias := range j.Services {
 				if literal(alias.Value) && !containers[strings.ToLower(alias.Value)] {
 					b.refuse(alias.Pos, "the service '%s' names the container '%s', which is none of the resources", alias.Key, shorten(alias.Value))

@@ -65,13 +65,10 @@ func (p *Plan) Explain(name string, known []Known) *Origin {
 				if show {
 					o.Places = append(o.Places, place)
 				}
-				v.Value, v.From, groups = list[i].Value, &place, nil
+				v.Value, v.From, v.Groups, groups = list[i].Value, &place, nil, nil
 			}
 		}
 		v.Groups = append(slices.Clone(v.Groups), groups...)
-		if groups == nil && v.From != nil && v.From.Scope == where {
-			v.Groups = nil
-		}
 		return v
 	}
 	base = scope(p.Variables, "pipeline", base, true)

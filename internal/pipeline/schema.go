@@ -19,6 +19,7 @@ var (
 	filledTexts   = listOf(filled)
 	textOrTexts   = either(text, texts)
 	textsByName   = mapping(&object{name: "mapping", values: text})
+	blank         = scalar(&rule{"nothing", func(s string) bool { return s == "" }}) // a key without a value; the reference shows it
 	never         = scalar(oneOf("none"))
 	neverOrAlways = scalar(oneOf("none", "true"))
 )
@@ -192,7 +193,7 @@ func resourcesShape(trigger *shape, containerKeys []key) *shape {
 	tags := either(neverOrAlways, branches) // the reference shows "tags: none", the schema doesn't have it
 	ofContainer := either(neverOrAlways, mapping(&object{name: "container trigger", keys: []key{optional("enabled", boolean), optional("tags", tags)}}))
 	ofPipeline := either(neverOrAlways, mapping(&object{name: "trigger", keys: []key{
-		optional("enabled", boolean), optional("branches", branches), optional("stages", filledTexts), optional("tags", filledTexts),
+		optional("enabled", boolean), optional("branches", either(blank, branches)), optional("stages", filledTexts), optional("tags", filledTexts),
 	}}))
 	containers := named("container", append(slices.Clone(containerKeys),
 		optional("type", text), optional("trigger", ofContainer), optional("azureSubscription", filled), optional("resourceGroup", filled),

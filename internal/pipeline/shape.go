@@ -314,6 +314,9 @@ func nearest(s string, names []string) string {
 	}
 	best, least := "", 1+max(1, len(s)/3)
 	for _, name := range names {
+		if len(name)-len(s) >= least || len(s)-len(name) >= least {
+			continue
+		}
 		if d := distance(strings.ToLower(s), strings.ToLower(name)); d < least {
 			best, least = name, d
 		}
