@@ -2,6 +2,8 @@ package project
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 
 	"github.com/google/uuid"
 
@@ -126,6 +128,16 @@ func room(ctx context.Context, tx *meta.Tx, h *head, it *item) error {
 // remove deletes a thing with its variables, secrets and authorisations.
 func (s *Service) remove(ctx context.Context, c *iam.Caller, action string, it *item, kind Kind, h *head) error {
 	return s.update(ctx, c, action, h.arn, h.id, func(tx *meta.Tx) error {
+		if it == connectionItem {
+			var user string
+			err := tx.QueryRow(ctx, `SELECT name FROM pipelines WHERE project_id = $1 AND connection = $2 ORDER BY folded LIMIT 1`, h.project.ID, h.id).Scan(&user)
+			if err == nil {
+				return errorf(Conflict, "", "the pipeline %s reads its repository with the service connection %s: give it another one first", user, h.name)
+			}
+			if !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+		}
 		for _, table := range []string{"project_variables", "project_secrets"} {
 			if _, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE owner = $1`, h.id); err != nil {
 				return err

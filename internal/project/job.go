@@ -133,7 +133,7 @@ func (s *Service) Credentials(ctx context.Context, j Job) (*work.Credentials, er
 		})
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("credentials of job %s: %w", j.ID, err)
+		return nil, fmt.Errorf("credentials of job %s: %w", j.ID, s.gone(err, p))
 	}
 	return &work.Credentials{
 		AccessKeyID: made.AccessKeyID, SecretAccessKey: made.Secret.Reveal(), SessionToken: made.SessionToken.Reveal(), Expires: made.Expires,
@@ -176,7 +176,7 @@ func (s *Service) JobToken(ctx context.Context, j Job, repositories []string) (s
 	who.Session = &iam.Session{Expires: until, Tags: j.tags(), Policies: limits}
 	token, err := s.o.Keys.NewJobToken(ctx, iam.JobGrant{Job: j.ID, Principal: who})
 	if err != nil {
-		return "", err
+		return "", s.gone(err, p)
 	}
 	return token.Reveal(), nil
 }

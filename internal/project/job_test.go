@@ -247,8 +247,12 @@ func testIdentityToken(t *testing.T, w *world) {
 		t.Errorf("subject %s", got)
 	}
 	ask := session.Ask{Role: "arn:aws:iam::" + account + ":role/deploy", Name: "from-job"}
-	if _, err := w.directory.CreateProvider(ctx, w.root, directory.NewProvider{URL: publicURL + "/oidc", ClientIDs: []string{"sts.amazonaws.com"}}); err != nil {
-		t.Fatal(err)
+	_, err := w.TrustIssuer(ctx, w.user("dev", allow("pipelines:*", "*")))
+	denied(t, "a provider, by who may not make one", err)
+	for range 2 {
+		if provider, err := w.TrustIssuer(ctx, w.root); err != nil || provider.URL != "sekisho.example/oidc" {
+			t.Fatalf("%+v, %v", provider, err)
+		}
 	}
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::` + account + `:oidc-provider/sekisho.example/oidc"},` +
 		`"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringEquals":{"sekisho.example/oidc:sub":"` + subject + `","sekisho.example/oidc:pool":"linux"}}}]}`
@@ -275,6 +279,24 @@ func testIdentityToken(t *testing.T, w *world) {
 		if _, err := w.sessions.AssumeRoleWithWebIdentity(ctx, nobody, ask, token); err == nil {
 			t.Errorf("%s: the role is assumed", what)
 		}
+	}
+	_, err = w.TrustPolicy(ctx, w.root, "web", project.Trusted{Environment: "prod"})
+	is(t, "an environment that anybody may make", err, project.ErrNotFound)
+	must[*project.Environment](t)(w.CreateEnvironment(ctx, w.root, "web", project.NewEnvironment{Name: "prod"}))
+	for want, trusted := range map[bool]project.Trusted{true: {Pipeline: "build image", Ref: "refs/heads/*"}, false: {Environment: "prod"}} {
+		if err := w.directory.UpdateTrust(ctx, w.root, "deploy", must[string](t)(w.TrustPolicy(ctx, w.root, "web", trusted))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.sessions.AssumeRoleWithWebIdentity(ctx, nobody, ask, token); (err == nil) != want {
+			t.Errorf("%+v: %v", trusted, err)
+		}
+	}
+	for what, trusted := range map[string]project.Trusted{"both": {Ref: "refs/heads/main", Environment: "prod"}, "no ref": {Ref: "a b"}, "no environment": {Environment: "*"}} {
+		_, err := w.TrustPolicy(ctx, w.root, "web", trusted)
+		is(t, what, err, project.ErrInvalid)
+	}
+	if err := w.directory.UpdateTrust(ctx, w.root, "deploy", trust); err != nil {
+		t.Fatal(err)
 	}
 	elsewhere := must[string](t)(w.IdentityToken(ctx, j, "vault"))
 	if _, err := w.sessions.AssumeRoleWithWebIdentity(ctx, nobody, ask, elsewhere); err == nil {
@@ -327,7 +349,7 @@ func testEndpoints(t *testing.T, w *world) {
 	}
 	_, err := w.Endpoints(ctx, j, "AWS_ECR")
 	e, ok := errors.AsType[*project.NotAuthorizedError](err)
-	if !ok || !strings.Contains(e.Error(), "sekisho pipeline authorize web/build image connection") {
+	if !ok || !strings.Contains(e.Error(), `sekisho pipeline authorize "web/build image" connection "AWS_ECR"`) {
 		t.Fatalf("not authorised: %v", err)
 	}
 	if missing, err := w.Unauthorized(ctx, l.ID, []project.Use{{Kind: project.KindConnection, Name: "hub"}, {Kind: project.KindRepository, ID: w.repos["web/app"]}}); err != nil || len(missing) != 1 {

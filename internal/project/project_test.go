@@ -140,6 +140,15 @@ func testPipeline(t *testing.T, w *world) {
 	if _, err := w.UpdatePipeline(ctx, w.root, "web", "second", project.PipelineEdit{Name: &l.Name}); !errors.Is(err, project.ErrExists) {
 		t.Errorf("rename over another: %v", err)
 	}
+	connect(t, w, "ext")
+	external := must[*project.Pipeline](t)(w.CreatePipeline(ctx, w.root, "web", project.NewPipeline{Name: "ext", Repository: "https://example.com/r", RepositoryKind: project.RepositoryExternal, Connection: "ext"}))
+	is(t, "a connection in use", w.DeleteConnection(ctx, w.root, "web", "ext"), project.ErrConflict)
+	if err := w.DeletePipeline(ctx, w.root, "web", external.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.DeleteConnection(ctx, w.root, "web", "ext"); err != nil {
+		t.Fatal(err)
+	}
 	state := project.Disabled
 	got := must[*project.Pipeline](t)(w.UpdatePipeline(ctx, w.root, "web", "second", project.PipelineEdit{Name: &name, State: &state}))
 	if got.ID != second.ID || got.Name != name || got.Project != "web" {

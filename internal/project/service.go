@@ -168,7 +168,7 @@ func fold(s string) string { return strings.ToLower(s) }
 
 func forUpdate(tx *meta.Tx) string {
 	if tx.Dialect() == meta.PostgreSQL {
-		return ` FOR UPDATE`
+		return ` FOR NO KEY UPDATE` // runs may go on referring to it
 	}
 	return ``
 }
