@@ -77,6 +77,9 @@ func (b *builder) plan(root *yaml.Node) *Plan {
 	}
 	if schedules := root.Get("schedules"); schedules != nil {
 		for _, n := range schedules.Items {
+			if fields := len(strings.Fields(value(n, "cron"))); fields != 5 {
+				b.refuse(position(n, "cron"), "a schedule has five fields, minute, hour, day of the month, month and day of the week; '%s' has %d", shorten(value(n, "cron")), fields)
+			}
 			p.Schedules = append(p.Schedules, Schedule{
 				Pos: n.Pos, Cron: value(n, "cron"), DisplayName: value(n, "displayName"), Branches: filter(n.Get("branches")),
 				Always: isTrue(value(n, "always")), Batch: isTrue(value(n, "batch")),
