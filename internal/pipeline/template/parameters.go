@@ -162,6 +162,9 @@ func (e *expander) bindTyped(f, from *frame, d declared, given *yaml.Node, at ya
 		value = child(given, d.Name)
 	}
 	frame := from
+	if value != nil && f.isRoot() {
+		value = e.unpacked(d, value)
+	}
 	if value == nil {
 		value, frame = d.Default, f
 	} else if d.Default != nil {
@@ -182,6 +185,37 @@ func (e *expander) bindTyped(f, from *frame, d declared, given *yaml.Node, at ya
 		e.rootParameters = append(e.rootParameters, d.Parameter)
 	}
 	return v
+}
+
+// unpacked reads a structure that was given as text, as the forms and calls that start runs do: in YAML, of which JSON is
+// a part.
+func (e *expander) unpacked(d declared, n *yaml.Node) *yaml.Node {
+	switch d.Type {
+	case "string", "boolean", "number", "environment", "filePath", "pool", "secureFile", "serviceConnection":
+		return n
+	}
+	if n.Kind != yaml.Scalar || !strings.ContainsAny(n.Value, ":-[{\n") {
+		return n
+	}
+	in, err := yaml.Parse(n.Pos.File, []byte(n.Value), yaml.Limits{})
+	if err != nil || in.Kind == yaml.Scalar {
+		return n
+	}
+	return moved(in, n.Pos)
+}
+
+// moved gives all of a tree one position.
+func moved(n *yaml.Node, pos yaml.Pos) *yaml.Node {
+	out := *n
+	out.Pos = pos
+	out.Items, out.Pairs = nil, nil
+	for _, item := range n.Items {
+		out.Items = append(out.Items, moved(item, pos))
+	}
+	for _, p := range n.Pairs {
+		out.Pairs = append(out.Pairs, yaml.Pair{Key: moved(p.Key, pos), Value: moved(p.Value, pos)})
+	}
+	return &out
 }
 
 // convert gives a value the type of its parameter. f is the frame of where the value was written.
