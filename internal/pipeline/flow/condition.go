@@ -134,7 +134,7 @@ func jobFacts(ss *StageState, j *job) (direct, all []fact) {
 	for _, need := range j.needs {
 		direct = append(direct, fact{need.Name, ss.Jobs[need.index].Result})
 	}
-	for _, need := range j.all {
+	for _, need := range closure(j, func(j *job) []*job { return j.needs }) {
 		all = append(all, fact{need.Name, ss.Jobs[need.index].Result})
 	}
 	return direct, all

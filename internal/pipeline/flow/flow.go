@@ -17,19 +17,26 @@ package flow
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/pipeline"
 	"github.com/sekisho/sekisho/internal/pipeline/expr"
 )
 
-// Flow answers questions about one run. It is made once for a run and may be kept; it is not safe for concurrent use.
-type Flow struct {
+// Graph is a plan, checked and ready to be asked about. It says nothing of a run, may be kept for all runs of the plan, and
+// may be used by several goroutines.
+type Graph struct {
 	plan   *pipeline.Plan
-	run    *Run
 	stages []*stage
 	byName map[string]*stage // in lower case
-	parsed map[string]parsedExpr
+	parsed sync.Map          // text → parsedExpr
+}
+
+// Flow answers questions about one run. It is not safe for concurrent use.
+type Flow struct {
+	*Graph
+	run    *Run
 	counts map[string]int64 // what counter() gave, by prefix in lower case
 
 	base   *scope // see runScope
@@ -45,7 +52,6 @@ type stage struct {
 	*pipeline.Stage
 	index  int
 	needs  []*stage // what it depends on
-	all    []*stage // and what that depends on, and so on
 	jobs   []*job
 	byName map[string]*job // in lower case
 }
@@ -55,34 +61,27 @@ type job struct {
 	index int
 	stage *stage
 	needs []*job
-	all   []*job
 }
 
-// New makes the flow of a run. Errors: what [Check] finds, and variables at queue time that may not be set.
-func New(plan *pipeline.Plan, run *Run) (*Flow, error) {
+// Prepare makes the graph of a plan. Errors: the first that [Check] finds.
+func Prepare(plan *pipeline.Plan) (*Graph, error) {
 	if errs := Check(plan); len(errs) > 0 {
 		return nil, errs[0]
 	}
-	if run == nil {
-		run = &Run{}
-	}
-	if err := run.checkQueue(plan); err != nil {
-		return nil, err
-	}
-	f := &Flow{plan: plan, run: run, byName: map[string]*stage{}, parsed: map[string]parsedExpr{}, counts: map[string]int64{}}
+	g := &Graph{plan: plan, byName: make(map[string]*stage, len(plan.Stages))}
 	for i, ps := range plan.Stages {
-		s := &stage{Stage: ps, index: i, byName: map[string]*job{}}
-		f.stages = append(f.stages, s)
-		f.byName[strings.ToLower(ps.Name)] = s
+		s := &stage{Stage: ps, index: i, byName: make(map[string]*job, len(ps.Jobs))}
+		g.stages = append(g.stages, s)
+		g.byName[strings.ToLower(ps.Name)] = s
 		for k, pj := range ps.Jobs {
 			j := &job{Job: pj, index: k, stage: s}
 			s.jobs = append(s.jobs, j)
 			s.byName[strings.ToLower(pj.Name)] = j
 		}
 	}
-	for _, s := range f.stages {
+	for _, s := range g.stages {
 		for _, name := range s.DependsOn {
-			s.needs = append(s.needs, f.byName[strings.ToLower(name)])
+			s.needs = append(s.needs, g.byName[strings.ToLower(name)])
 		}
 		for _, j := range s.jobs {
 			for _, name := range j.DependsOn {
@@ -90,13 +89,27 @@ func New(plan *pipeline.Plan, run *Run) (*Flow, error) {
 			}
 		}
 	}
-	for _, s := range f.stages {
-		s.all = closure(s, func(s *stage) []*stage { return s.needs })
-		for _, j := range s.jobs {
-			j.all = closure(j, func(j *job) []*job { return j.needs })
-		}
+	return g, nil
+}
+
+// Flow makes the flow of a run. It fails if a variable was set when the run was started that may not be.
+func (g *Graph) Flow(run *Run) (*Flow, error) {
+	if run == nil {
+		run = &Run{}
 	}
-	return f, nil
+	if err := run.checkQueue(g.plan); err != nil {
+		return nil, err
+	}
+	return &Flow{Graph: g, run: run, counts: map[string]int64{}}, nil
+}
+
+// New is [Prepare] and [Graph.Flow] in one.
+func New(plan *pipeline.Plan, run *Run) (*Flow, error) {
+	g, err := Prepare(plan)
+	if err != nil {
+		return nil, err
+	}
+	return g.Flow(run)
 }
 
 // closure is all that can be reached, without where it begins.
@@ -116,18 +129,18 @@ func closure[T comparable](from T, needs func(T) []T) []T {
 }
 
 // parse remembers expressions, most of which many jobs share.
-func (f *Flow) parse(text string) (*expr.Expr, error) {
-	p, ok := f.parsed[text]
-	if !ok {
-		p.expr, p.err = expr.Parse(text)
-		f.parsed[text] = p
+func (g *Graph) parse(text string) (*expr.Expr, error) {
+	if p, ok := g.parsed.Load(text); ok {
+		return p.(parsedExpr).expr, p.(parsedExpr).err
 	}
-	return p.expr, p.err
+	e, err := expr.Parse(text)
+	g.parsed.Store(text, parsedExpr{e, err})
+	return e, err
 }
 
 // find looks up a job by names, regardless of case.
-func (f *Flow) find(stageName, jobName string) (*job, error) {
-	s := f.byName[strings.ToLower(stageName)]
+func (g *Graph) find(stageName, jobName string) (*job, error) {
+	s := g.byName[strings.ToLower(stageName)]
 	if s == nil {
 		return nil, fmt.Errorf("the plan has no stage %s", stageName)
 	}

@@ -329,3 +329,60 @@ func TestStateIsJSON(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// BenchmarkEvent is what one event of a run costs when its graph was kept: one of 1,000 jobs runs.
+func BenchmarkEvent(b *testing.B) {
+	plan := bigPlan()
+	g, err := Prepare(plan)
+	if err != nil {
+		b.Fatal(err)
+	}
+	st := NewState(plan)
+	for b.Loop() {
+		f, err := g.Flow(&testRun)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := f.Next(st); err != nil {
+			b.Fatal(err)
+		}
+		st.Stages[0].State = work.InProgress
+	}
+}
+
+// TestGraphIsShared runs several runs of one graph at once.
+func TestGraphIsShared(t *testing.T) {
+	g, err := Prepare(onePlan("A", "B: A ? always()", "C: A, B ? and(succeeded(), eq(variables['Build.BuildId'], 42))"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := make(chan work.Result)
+	for range 8 {
+		go func() {
+			f, err := g.Flow(&testRun)
+			if err != nil {
+				results <- ""
+				return
+			}
+			st := NewState(g.plan)
+			for !st.Done {
+				actions, _ := f.Next(st)
+				for _, a := range actions {
+					switch a.Kind {
+					case StageReady:
+						stageState(st, a.Stage).State = work.InProgress
+					case InstanceReady:
+						in := instanceState(st, a.Stage, a.Job, a.Instance)
+						in.State, in.Result = work.Completed, work.Succeeded
+					}
+				}
+			}
+			results <- st.Result
+		}()
+	}
+	for range 8 {
+		if r := <-results; r != work.Succeeded {
+			t.Error(r)
+		}
+	}
+}
