@@ -109,13 +109,13 @@ func (s *Service) flowRun(r *Run, sc *scope, counter func(string, int64) (int64,
 		ID: r.ID, Number: r.Number, Reason: r.Reason, StartTime: r.Created, Schedule: r.spec.Schedule,
 		QueuedBy: flow.Person{Name: shortName(r.RequestedBy), ID: r.RequestedBy}, For: flow.Person{Name: r.RequestedFor, ID: r.RequestedBy},
 		Project: r.Project, ProjectID: r.ProjectID, Pipeline: r.Pipeline, PipelineID: r.PipelineID,
-		ServerURL: serverURL(s.o.URL), AccountID: r.Account,
+		ServerURL: s.url(), AccountID: r.Account,
 		Repository: flow.Repository{ID: r.spec.Repository, Name: lastPart(r.spec.RepositoryName)},
 		Ref:        r.Ref, Commit: r.Commit, CommitMessage: r.Message, PullRequest: r.spec.PullRequest, TriggeredBy: r.spec.Triggered,
 		Resources: r.spec.Pipelines, Counter: counter,
 	}
-	if s.o.URL != "" {
-		f.Repository.URI = serverURL(s.o.URL) + "git/" + r.spec.RepositoryName
+	if url := s.url(); url != "" {
+		f.Repository.URI = url + "git/" + r.spec.RepositoryName
 	}
 	if sc != nil {
 		f.Settings, f.Groups = sc.settings, sc.groups
@@ -126,7 +126,12 @@ func (s *Service) flowRun(r *Run, sc *scope, counter func(string, int64) (int64,
 	return f
 }
 
-func serverURL(url string) string {
+// url is how people reach the server, ending with a slash; empty where that is not known.
+func (s *Service) url() string {
+	if s.o.URL == nil {
+		return ""
+	}
+	url := s.o.URL()
 	if url == "" || strings.HasSuffix(url, "/") {
 		return url
 	}

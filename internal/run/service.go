@@ -55,7 +55,7 @@ type Repository struct{ ID, Account, Project, Name, DefaultBranch string }
 // Options are what a Service is made of. All without a default must be there.
 type Options struct {
 	Region   string
-	URL      string           // how people reach the server, for System.CollectionUri; may be empty
+	URL      func() string    // how people reach the server, for System.CollectionUri; nil or empty: not known
 	Now      func() time.Time // default time.Now
 	Logger   *slog.Logger     // default: discard
 	Projects *project.Service
