@@ -69,7 +69,8 @@ type parser struct {
 	limits Limits
 	nodes  int
 	full   bool // the limit of nodes was passed, and said
-	opened int  // collections that the library has opened, counted before it builds them
+	data   []byte
+	opened int // collections that the library has opened, counted before it builds them
 	errs   Errors
 }
 
@@ -140,6 +141,7 @@ func (p *parser) CheckDepth(depth int, _ *lib.DepthContext) error {
 func (p *parser) CheckAlias(int, int) error { return nil }
 
 func (p *parser) load(data []byte) (*lib.Node, error) {
+	p.data = data
 	loader, err := lib.NewLoader(bytes.NewReader(data), lib.WithUniqueKeys(false), lib.WithPlugin(p))
 	if err != nil {
 		return nil, fmt.Errorf("yaml: %w", err)
@@ -193,7 +195,21 @@ func (p *parser) syntax(err error) error {
 	if mark.Line > 0 && mark.Column < 1 {
 		mark.Column = 1
 	}
+	if p.tabbed(mark.Line) {
+		message = "a tab is used where only spaces may be: YAML is indented with spaces"
+	}
 	return p.errorAt(mark.Line, mark.Column, "%s", message)
+}
+
+// tabbed reports whether a line is indented with tabs.
+func (p *parser) tabbed(line int) bool {
+	n := 0
+	for text := range bytes.Lines(p.data) {
+		if n++; n == line {
+			return bytes.HasPrefix(bytes.TrimLeft(text, " "), []byte("\t"))
+		}
+	}
+	return false
 }
 
 // node makes a node of the library one of ours.

@@ -33,7 +33,9 @@ func TestParse(t *testing.T) {
 		{name: "not UTF-8", in: "a: \xff\n", err: "f.yml:1:4: byte 0xff is not UTF-8"},
 		{name: "UTF-16", in: "\xff\xfea\x00", err: "f.yml:1:1: the file is UTF-16; save it as UTF-8"},
 		{name: "control character", in: "a: b\nc: é\x01\n", err: "f.yml:2:5: the control character 0x01 is not allowed here"},
-		{name: "tab", in: "a:\n\tb: c\n", err: "f.yml:2:1: while scanning for the next token: found character that cannot start any token"},
+		{name: "tab", in: "a:\n\tb: c\n", err: "f.yml:2:1: a tab is used where only spaces may be: YAML is indented with spaces"},
+		{name: "document start and end", in: "---\na: b\n...\n", out: "a: b\n"},
+		{name: "long key and empty key", in: "? a\n: b\n: c\n", out: "a: b\n'': c\n"},
 		{name: "unclosed", in: "a: [1, 2\n", err: "f.yml:2:1: while parsing a flow sequence: did not find expected ',' or ']'"},
 		{name: "two values", in: "a: b: c\n", err: "f.yml:1:5: mapping values are not allowed in this context"},
 	} {
