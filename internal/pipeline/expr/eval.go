@@ -57,7 +57,8 @@ func (e *limitError) Error() string {
 }
 func (e *limitError) Is(target error) bool { return target == ErrLimit }
 
-// Eval evaluates e. Errors: [*EvalError], and in its chain [*ConvertError], [ErrLimit], what a function returned.
+// Eval evaluates e. Errors: [*EvalError], and in its chain [*ConvertError], [ErrLimit], what a function returned;
+// [*SyntaxError] for a name or a function that c does not have.
 func (e *Expr) Eval(c *Context) (Value, error) {
 	if c == nil {
 		c = &Context{}
