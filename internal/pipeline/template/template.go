@@ -75,7 +75,7 @@ type Variable struct {
 // Result is an expanded pipeline.
 type Result struct {
 	// Root is a mapping with the keys of the root file in their order; instead of extends, those of the template that it
-	// extends. parameters is as it was written. variables in form of a mapping stay a mapping, unless templates are in it.
+	// extends. parameters is as it was written; variables stay a sequence or a mapping.
 	// A scalar that an expression made has the Type of its value, and the value's text: "True", "1.5", "".
 	Root *yaml.Node
 
