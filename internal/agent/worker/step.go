@@ -147,14 +147,18 @@ func (j *job) plan() []planned {
 // found is what a step's task does.
 type found struct{ main, before, after task.Func }
 
-// find finds a task: one that the agent knows itself, or a published one.
+// find finds a task: a published one in the folders that the agent was configured with, as those were put there on
+// purpose; one that the agent knows itself; or a published one below the work folder, where jobs can write and must not
+// replace what the agent knows.
 func (j *job) find(ref string) (found, error) {
-	if f, _, ok := task.Lookup(ref); ok {
-		return found{main: f}, nil
-	}
-	t, err := nodetask.Find(append([]string{j.dirs.Tasks}, j.opts.Tasks...), ref)
+	t, err := nodetask.Find(j.opts.Tasks, ref)
 	if err != nil {
-		return found{}, err
+		if f, _, ok := task.Lookup(ref); ok {
+			return found{main: f}, nil
+		}
+		if t, err = nodetask.Find(append(j.opts.Tasks[:len(j.opts.Tasks):len(j.opts.Tasks)], j.dirs.Tasks), ref); err != nil {
+			return found{}, err
+		}
 	}
 	f := found{main: t.Main}
 	if t.HasBefore() {

@@ -51,7 +51,8 @@ type Options struct {
 	// names of Allow, which may end in *.
 	Env   []string
 	Allow []string
-	// Tasks are folders with published tasks, beside the work folder's _tasks.
+	// Tasks are folders with published tasks, beside the work folder's _tasks. What is there is used even for tasks that the
+	// agent knows itself; jobs should not be able to write there.
 	Tasks []string
 	// Engine is the program that runs containers: "docker", "podman" or a path. Empty: the first one that is there.
 	Engine string
