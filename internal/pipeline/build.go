@@ -158,7 +158,11 @@ func (b *builder) pool(n *yaml.Node) *Pool {
 		switch name := pair.Key.Value; name {
 		case "name", "vmImage", "demands":
 		default:
-			b.refuse(pair.Key.Pos, "'%s' of a pool is not known here; a pool has 'name', 'vmImage' and 'demands'", shorten(name))
+			hint := meant(name, "name", "vmImage", "demands")
+			if hint == "" {
+				hint = "; a pool has 'name', 'vmImage' and 'demands'"
+			}
+			b.refuse(pair.Key.Pos, "'%s' of a pool is not known here%s", shorten(name), hint)
 		}
 	}
 	return p

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -104,7 +105,7 @@ func (b *builder) repository(alias string, n *yaml.Node) Repository {
 		case "clean", "fetchDepth", "fetchTags", "lfs", "submodules", "persistCredentials":
 			r.Checkout = append(r.Checkout, KeyValue{Pos: pair.Key.Pos, Key: name, Value: pair.Value.Value})
 		default:
-			b.refuse(pair.Key.Pos, "'%s' of a repository resource is not known here: say it in the step 'checkout: %s'", shorten(name), shorten(alias))
+			b.refuse(pair.Key.Pos, "'%s' of a repository resource is not known here%s", shorten(name), cmp.Or(meant(name, "type", "name", "ref", "endpoint", "trigger"), ": say it in the step 'checkout: "+shorten(alias)+"'"))
 		}
 	}
 	return r

@@ -95,16 +95,14 @@ func (b *builder) acyclic(kind, owner string, pos yaml.Pos, vertices []*vertex) 
 			switch {
 			case other == nil:
 				whole = false
-				hint := ""
 				var names []string
 				for _, o := range vertices {
 					if o != v {
 						names = append(names, o.name)
 					}
 				}
-				if near := nearest(name, names); near != "" {
-					hint = fmt.Sprintf("; did you mean '%s'?", near)
-				} else if kind == "Job" {
+				hint := meant(name, names...)
+				if hint == "" && kind == "Job" {
 					hint = "; 'dependsOn' of a job names jobs of its own stage"
 				}
 				b.add(v.pos, "%s %s depends on unknown %s %s%s", kind, v.name, strings.ToLower(kind), shorten(name), hint)

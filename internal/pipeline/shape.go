@@ -228,8 +228,8 @@ func (c *checker) led(n *yaml.Node, objects []*object) []*object {
 			return nil
 		}
 	}
-	if near := nearest(first.Value, leads); near != "" {
-		c.add(first.Pos, "Unexpected value '%s'; did you mean '%s'?", shorten(first.Value), near)
+	if hint := meant(first.Value, leads...); hint != "" {
+		c.add(first.Pos, "Unexpected value '%s'%s", shorten(first.Value), hint)
 	} else {
 		c.add(first.Pos, "Unexpected value '%s'; the first key here is %s", shorten(first.Value), alternatives(leads))
 	}
@@ -256,10 +256,7 @@ func (c *checker) hint(n *yaml.Node, name string, left, all []*object) string {
 			}
 		}
 	}
-	if near := nearest(name, names); near != "" {
-		return fmt.Sprintf("; did you mean '%s'?", near)
-	}
-	return ""
+	return meant(name, names...)
 }
 
 // missing reports keys that are required and not there.
@@ -317,11 +314,23 @@ func nearest(s string, names []string) string {
 		if len(name)-len(s) >= least || len(s)-len(name) >= least {
 			continue
 		}
-		if d := distance(strings.ToLower(s), strings.ToLower(name)); d < least {
+		d := distance(strings.ToLower(s), strings.ToLower(name))
+		if len(s) > 2 && strings.HasPrefix(name, s) { // begun well
+			d = 0
+		}
+		if d < least {
 			best, least = name, d
 		}
 	}
 	return best
+}
+
+// meant is a hint at the nearest of some names, "" if there is none.
+func meant(s string, names ...string) string {
+	if near := nearest(s, names); near != "" {
+		return fmt.Sprintf("; did you mean '%s'?", near)
+	}
+	return ""
 }
 
 // distance is the number of letters to insert, delete, change, or swap with a neighbour.
