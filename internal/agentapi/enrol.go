@@ -38,14 +38,14 @@ func (s *service) Hello(context.Context, *connect.Request[agentv1.HelloRequest])
 func (s *Server) attempt(ctx context.Context, do func(c *caller) error) error {
 	c := callerOf(ctx)
 	if err := s.o.Keys.Attempt(c.SourceIP); err != nil {
-		return translate(ctx, err)
+		return s.translate(ctx, err)
 	}
 	err := do(c)
 	_, untrusted := errors.AsType[*oidc.Error](err)
 	if untrusted || errors.Is(err, pool.ErrOf(pool.Refused)) {
 		s.o.Keys.Refused(c.SourceIP)
 	}
-	return translate(ctx, err)
+	return s.translate(ctx, err)
 }
 
 // person authenticates the Authorization header of a call.
@@ -281,7 +281,7 @@ func (s *service) Token(ctx context.Context, in *connect.Request[agentv1.TokenRe
 		err = s.verify(c, a, http.MethodPost, "")
 	}
 	if err != nil {
-		return nil, translate(ctx, err)
+		return nil, s.translate(ctx, err)
 	}
 	s.o.Pools.Heard(a.ID)
 	t := newToken(a, s.o.Now())

@@ -26,22 +26,15 @@ var poolCodes = map[pool.Kind]connect.Code{
 	pool.Refused:       connect.CodePermissionDenied,
 }
 
-// Worded is an error of another part of the server that is meant for whoever made the call.
-type Worded interface {
-	error
-	// Public is what to tell.
-	Public() string
-}
-
 // translate returns the error that a call is answered with, and has the log told the whole of it.
-func translate(ctx context.Context, err error) error {
+func (s *Server) translate(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	if n, ok := ctx.Value(notedKey{}).(*noted); ok {
 		n.err = err
 	}
-	code, message := explain(err)
+	code, message := s.explain(err)
 	if e, ok := errors.AsType[*connect.Error](err); ok {
 		return e
 	}
@@ -51,7 +44,7 @@ func translate(ctx context.Context, err error) error {
 	return connect.NewError(code, errors.New(message))
 }
 
-func explain(err error) (connect.Code, string) {
+func (s *Server) explain(err error) (connect.Code, string) {
 	if e, ok := errors.AsType[*pool.Error](err); ok {
 		return poolCodes[e.Kind], e.Message
 	}
@@ -63,9 +56,6 @@ func explain(err error) (connect.Code, string) {
 	}
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
 		return connect.CodePermissionDenied, e.Message
-	}
-	if e, ok := errors.AsType[Worded](err); ok {
-		return connect.CodeFailedPrecondition, e.Public()
 	}
 	for _, known := range []struct {
 		err  error
@@ -85,6 +75,11 @@ func explain(err error) (connect.Code, string) {
 	} {
 		if errors.Is(err, known.err) {
 			return known.code, err.Error()
+		}
+	}
+	if s.o.Explain != nil {
+		if message := s.o.Explain(err); message != "" {
+			return connect.CodeFailedPrecondition, message
 		}
 	}
 	if meta.IsBusy(err) || errors.Is(err, meta.ErrClosed) || meta.IsFull(err) {

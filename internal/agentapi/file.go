@@ -80,7 +80,7 @@ func (s *Server) failFile(w *httpx.Response, r *http.Request, err error) error {
 	}
 	told, ok := errors.AsType[*connect.Error](err)
 	if !ok {
-		code, message := explain(err)
+		code, message := s.explain(err)
 		if message == "" {
 			message = "internal error; request id: " + w.Event.RequestID
 		}

@@ -37,7 +37,7 @@ type Keys interface {
 	Refused(from netip.Addr)
 }
 
-// Options are those of [New]. All but Logger and Now are required.
+// Options are those of [New]. All but PublicHost, Explain, Admit, Logger and Now are required.
 type Options struct {
 	Pools   *pool.Service
 	Jobs    Jobs
@@ -48,6 +48,9 @@ type Options struct {
 	Version string
 	// PublicHost is a host, with its port if it has one, that signed requests may be for beside the one that is called. May be empty.
 	PublicHost string
+	// Explain returns what to tell of an error of another part of the server that is meant for whoever made the call, "" of others. May
+	// be nil.
+	Explain func(err error) string
 	// Admit says whether a private endpoint, "" for none, leads here.
 	Admit  func(endpoint string) error
 	Logger *slog.Logger

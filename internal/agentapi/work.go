@@ -19,7 +19,7 @@ import (
 func (s *service) Report(ctx context.Context, in *connect.Request[agentv1.ReportRequest]) (*connect.Response[agentv1.ReportResponse], error) {
 	a := callerOf(ctx).agent
 	if err := s.o.Pools.SetFacts(ctx, a.ID, facts(in.Msg.GetFacts())); err != nil {
-		return nil, translate(ctx, err)
+		return nil, s.translate(ctx, err)
 	}
 	return connect.NewResponse(&agentv1.ReportResponse{Name: a.Name, Pool: a.Pool, Enabled: a.Enabled}), nil
 }
@@ -36,7 +36,7 @@ func (s *service) Acquire(ctx context.Context, in *connect.Request[agentv1.Acqui
 	}
 	if in.Msg.GetReason() != a.Reason {
 		if err := s.o.Pools.SetReason(ctx, a.ID, in.Msg.GetReason()); err != nil {
-			return nil, translate(ctx, err)
+			return nil, s.translate(ctx, err)
 		}
 		a.Reason = in.Msg.GetReason()
 	}
@@ -51,13 +51,13 @@ func (s *service) Acquire(ctx context.Context, in *connect.Request[agentv1.Acqui
 		job, err := s.acquire(ctx, a)
 		switch {
 		case err != nil:
-			return nil, translate(ctx, err)
+			return nil, s.translate(ctx, err)
 		case job != nil:
 			return s.hand(ctx, a, job)
 		}
 		select {
 		case <-s.stop:
-			return nil, translate(ctx, connect.NewError(connect.CodeUnavailable, errors.New("the server stops; call again")))
+			return nil, s.translate(ctx, connect.NewError(connect.CodeUnavailable, errors.New("the server stops; call again")))
 		default:
 		}
 		fresh, err := s.agent(ctx, a.ID)
@@ -65,7 +65,7 @@ func (s *service) Acquire(ctx context.Context, in *connect.Request[agentv1.Acqui
 			break
 		}
 		if err != nil {
-			return nil, translate(ctx, err)
+			return nil, s.translate(ctx, err)
 		}
 		a = fresh
 		s.o.Pools.Heard(a.ID)
@@ -125,13 +125,13 @@ func (s *Server) hand(ctx context.Context, a *pool.Agent, job *work.Job) (*conne
 		if cerr := s.o.Jobs.Complete(context.WithoutCancel(ctx), claim, work.Failed, "The job, with its variables and steps, is too large to be handed to an agent."); cerr != nil {
 			err = errors.Join(err, cerr)
 		}
-		return nil, translate(ctx, err)
+		return nil, s.translate(ctx, err)
 	}
 	if err == nil && errors.Is(ctx.Err(), context.Canceled) { // nobody is there any more to take it
 		err = ctx.Err()
 	}
 	if err != nil {
-		return nil, translate(ctx, errors.Join(err, s.o.Jobs.Release(context.WithoutCancel(ctx), claim, "the agent hung up before it got the job")))
+		return nil, s.translate(ctx, errors.Join(err, s.o.Jobs.Release(context.WithoutCancel(ctx), claim, "the agent hung up before it got the job")))
 	}
 	return connect.NewResponse(&agentv1.AcquireResponse{Job: text}), nil
 }
@@ -139,7 +139,7 @@ func (s *Server) hand(ctx context.Context, a *pool.Agent, job *work.Job) (*conne
 // Goodbye implements the service.
 func (s *service) Goodbye(ctx context.Context, _ *connect.Request[agentv1.GoodbyeRequest]) (*connect.Response[agentv1.GoodbyeResponse], error) {
 	if err := s.o.Pools.Goodbye(ctx, callerOf(ctx).agent); err != nil {
-		return nil, translate(ctx, err)
+		return nil, s.translate(ctx, err)
 	}
 	return connect.NewResponse(&agentv1.GoodbyeResponse{}), nil
 }
@@ -148,7 +148,7 @@ func (s *service) Goodbye(ctx context.Context, _ *connect.Request[agentv1.Goodby
 func (s *service) Remove(ctx context.Context, _ *connect.Request[agentv1.RemoveRequest]) (*connect.Response[agentv1.RemoveResponse], error) {
 	c := callerOf(ctx)
 	if err := s.o.Pools.Remove(ctx, &c.Caller, c.agent); err != nil {
-		return nil, translate(ctx, err)
+		return nil, s.translate(ctx, err)
 	}
 	return connect.NewResponse(&agentv1.RemoveResponse{}), nil
 }
@@ -187,11 +187,11 @@ func (s *Server) claim(ctx context.Context, in *agentv1.Claim, fields ...field) 
 func call[T any](ctx context.Context, s *service, in *agentv1.Claim, do func(c Claim) (*T, error), fields ...field) (*connect.Response[T], error) {
 	c, err := s.claim(ctx, in, fields...)
 	if err != nil {
-		return nil, translate(ctx, err)
+		return nil, s.translate(ctx, err)
 	}
 	out, err := do(c)
 	if err != nil {
-		return nil, translate(ctx, err)
+		return nil, s.translate(ctx, err)
 	}
 	return connect.NewResponse(out), nil
 }

@@ -47,6 +47,7 @@ func (in *Instance) openIdentities() error {
 	if err != nil {
 		return err
 	}
+	in.openPools(tokens)
 	in.Sessions = session.New(in.IAM, judge, in.Directory, tokens, session.Options{
 		Now: in.now,
 		OnIssue: func(ctx context.Context, tx *meta.Tx, i session.Issue) error {

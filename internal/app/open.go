@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sekisho/sekisho/internal/agentapi"
 	"github.com/sekisho/sekisho/internal/audit"
 	"github.com/sekisho/sekisho/internal/blob"
 	"github.com/sekisho/sekisho/internal/blob/file"
@@ -25,8 +26,10 @@ import (
 	"github.com/sekisho/sekisho/internal/iam/session"
 	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/pool"
 	"github.com/sekisho/sekisho/internal/project"
 	"github.com/sekisho/sekisho/internal/registry"
+	"github.com/sekisho/sekisho/internal/run"
 	"github.com/sekisho/sekisho/internal/seal"
 	"github.com/sekisho/sekisho/internal/secret"
 )
@@ -71,6 +74,9 @@ type Instance struct {
 	Directory *directory.Service
 	Sessions  *session.Service
 
+	Pools *pool.Service
+	Runs  *run.Service
+
 	Git    *git.Service
 	onPush func(ctx context.Context, tx *meta.Tx, p git.Push) error // nil: nobody is told
 
@@ -85,6 +91,7 @@ type Instance struct {
 	Projects *project.Service
 	lookups  map[project.Kind]lookup // each is set by who keeps that
 
+	agents           *agentapi.Server
 	endpointPolicies map[string]policy.Named // by the endpoint's id; those without one allow everything
 
 	master   [][]byte // keys, the first one of which seals

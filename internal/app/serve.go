@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sekisho/sekisho/internal/agentapi"
 	"github.com/sekisho/sekisho/internal/awsapi"
 	"github.com/sekisho/sekisho/internal/awsapi/ecr"
 	awsiam "github.com/sekisho/sekisho/internal/awsapi/iam"
@@ -40,6 +41,7 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 		in.IAM.Generation().Run(background, in.warn("changes that other processes make to identities are not noticed"))
 	})
 	in.startProjects(background, &wg)
+	wg.Go(func() { in.Pools.Run(background, in.warn("which agents are there is not written")) })
 	wg.Go(func() { in.Directory.Run(background, in.warn("the last uses of keys and roles are not written")) })
 	if err := in.startGit(ctx); err != nil {
 		return err
@@ -57,6 +59,9 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	}
 	if tracer != nil {
 		defer in.endTracing(ctx, tracer)
+	}
+	if err := in.openAgents(version); err != nil {
+		return err
 	}
 	m, observer := in.measure(version)
 	srv, acme, err := in.server(ctx, tracer, m, observer)
@@ -167,6 +172,7 @@ func (in *Instance) server(ctx context.Context, tracer *trace.Tracer, m *metrics
 		Logger: in.Log, Limits: limits, HeaderTimeout: c.Limits.Header, KeepAlive: c.Limits.KeepAlive, MaxConns: c.Limits.Connections, TLS: tlsConfig,
 	})
 	addrs, options := ways(c)
+	srv.OnShutdown(in.agents.Stop)
 	for i, addr := range addrs {
 		if err := srv.ListenWith(ctx, addr, options[i]); err != nil {
 			return nil, nil, errors.Join(err, srv.Shutdown(ctx))
@@ -201,6 +207,7 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 		return in.admit(c, endpointService(service), action)
 	}
 	repositories := in.gitServer()
+	downloads := in.agentDownloads()
 	health := in.health()
 	return func(w *httpx.Response, r *http.Request) error {
 		path := r.URL.Path
@@ -212,6 +219,10 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 			return oci.Serve(w, r)
 		case strings.HasPrefix(path, githttp.Prefix):
 			return repositories.Serve(w, r)
+		case agentapi.Handles(path):
+			return in.agents.Serve(w, r)
+		case strings.HasPrefix(path, agentapi.DownloadPath):
+			return downloads(w, r)
 		case aws.Handles(r):
 			return aws.Serve(w, r)
 		case strings.HasPrefix(path, issuer.Path+"/"):
