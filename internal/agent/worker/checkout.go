@@ -276,7 +276,7 @@ func (g *git) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := g.git(ctx, "checkout", "--progress", "--force", "--detach", cmp.Or(version, "FETCH_HEAD")); err != nil {
+	if err := g.git(ctx, "checkout", "--force", "--detach", cmp.Or(version, "FETCH_HEAD")); err != nil {
 		return err
 	}
 	if lfs {
@@ -363,7 +363,7 @@ func (g *git) clean(ctx context.Context, clean bool) error {
 // for first, and its ref where the server gives no bare commits.
 func (g *git) fetch(ctx context.Context, version string, depth int) error {
 	in := g.c.Inputs
-	args := []string{"fetch", "--force", "--progress", "--no-recurse-submodules"}
+	args := []string{"fetch", "--force", "--no-recurse-submodules"}
 	tags := "--no-tags"
 	if in.Bool(depth == 0, "fetchTags") {
 		tags = "--tags"
@@ -403,7 +403,7 @@ func (g *git) fetch(ctx context.Context, version string, depth int) error {
 	}
 	// The ref moved: the commit is among its ancestors, if anywhere.
 	g.c.Log.Line("The ref moved since the run was started: all its commits are fetched.")
-	full := []string{"fetch", "--force", "--progress", "--no-recurse-submodules", tags}
+	full := []string{"fetch", "--force", "--no-recurse-submodules", tags}
 	if _, err := os.Stat(filepath.Join(g.dir, ".git", "shallow")); err == nil {
 		full = append(full, "--unshallow")
 	}
