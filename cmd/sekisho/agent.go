@@ -38,8 +38,10 @@ func (f *agentFolder) folder() (agent.Folder, error) {
 }
 
 func newAgent(c *cli) *cobra.Command {
-	return group("agent", "Run jobs of pipelines on this machine",
+	cmd := group("agent", "Run jobs of pipelines on this machine",
 		newAgentConfig(c), newAgentRun(c), newAgentService(), newAgentDoctor(c), newAgentRemove(), newAgentWorker())
+	cmd.AddCommand(newAgentCommands(c)...)
+	return cmd
 }
 
 type agentConfig struct {

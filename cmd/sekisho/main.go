@@ -165,8 +165,9 @@ func newRoot(c *cli) *cobra.Command {
 		commands []*cobra.Command
 	}{
 		{"Serve:", []*cobra.Command{newDemo(c), newServe(c), newConfig(c), newCA(c)}},
-		{"Use:", []*cobra.Command{newEnv(c), newLogin(c), newPipeline(c), newPolicy(c), newSettings(c)}},
-		{"Operate:", []*cobra.Command{newAccount(c), newAgent(c), newGC(c), newFsck(c), newJobs(c), newAudit(c), newWhy(c), newDocs(c), newKey(c), newBackup(c), newRestore(c), newMigrate(c)}},
+		{"Use:", []*cobra.Command{newEnv(c), newLogin(c), newToken(c), newPolicy(c), newSettings(c)}},
+		{"Build:", []*cobra.Command{newProject(c), newGit(c), newPipeline(c), newRun(c), newVariable(c), newConnection(c), newEnvironment(c), newPool(c), newAgent(c)}},
+		{"Operate:", []*cobra.Command{newAccount(c), newGC(c), newFsck(c), newJobs(c), newAudit(c), newWhy(c), newDocs(c), newKey(c), newBackup(c), newRestore(c), newMigrate(c)}},
 	} {
 		id := strconv.Itoa(i)
 		root.AddGroup(&cobra.Group{ID: id, Title: g.title})
