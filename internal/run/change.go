@@ -190,7 +190,7 @@ func (x *change) tellJob(j *jobRow, agent string) {
 		State: j.State, Result: j.Result, Message: j.Message, Agent: agent})
 }
 
-// load reads the last attempts of the run's stages with what is in them.
+// load reads the last attempts of the run's stages with what is in them, but for jobs that are over: flow knows their results.
 func (x *change) load() error {
 	if x.stages != nil {
 		return nil
@@ -223,7 +223,7 @@ func (x *change) load() error {
 			byKey[key{p.stage, p.Name}] = p
 		}
 	}
-	rows, err = x.tx.Query(x.ctx, `SELECT `+jobColumns+` FROM run_jobs WHERE run = $1 ORDER BY ord`, x.run.ID)
+	rows, err = x.tx.Query(x.ctx, `SELECT `+jobColumns+` FROM run_jobs WHERE run = $1 AND state <> 'completed' ORDER BY ord`, x.run.ID)
 	jobs, err := collect(rows, err, scanJob)
 	if err != nil {
 		return fmt.Errorf("read jobs of run %d: %w", x.run.ID, err)

@@ -106,6 +106,11 @@ func (s *Service) Acquire(ctx context.Context, a *pool.Agent) (*work.Job, error)
 
 // take gives out the first job in the queue that an agent can run, nil if there is none.
 func (s *Service) take(ctx context.Context, a *pool.Agent) (*work.Job, error) {
+	// The agent may have been disabled, or lost or gained a capability, while it waited.
+	a, err := s.o.Pools.Agent(ctx, a.ID)
+	if err != nil || a == nil || !a.Enabled || a.Used() {
+		return nil, err
+	}
 	may := map[string]bool{}
 	after := waitingJob{first: -1}
 	for {
