@@ -53,7 +53,7 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.url, "url", "", "where it leads")
 	flags.StringVar(&f.scheme, "scheme", "", "how jobs prove who they are; see sekisho connection types")
 	flags.StringArrayVar(&f.set, "set", nil, "parameter that is no secret, name=value; may be repeated")
-	flags.StringArrayVar(&f.data, "data", nil, "more about it, name=value; may be repeated")
+	flags.StringArrayVar(&f.data, "extra", nil, "more about it, name=value; may be repeated")
 	flags.StringVar(&f.secret, "secret", "", "name of the secret parameter; its value comes from --from-env, --from-file or standard input")
 	f.source.flags(cmd, "the secret")
 }
@@ -63,7 +63,7 @@ func (f *connectionFlags) parameters(c *cli, cmd *cobra.Command) (parameters, da
 	if parameters, err = pairs("set", f.set); err != nil {
 		return nil, nil, err
 	}
-	if data, err = pairs("data", f.data); err != nil {
+	if data, err = pairs("extra", f.data); err != nil {
 		return nil, nil, err
 	}
 	if f.secret != "" {

@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/term"
+
+	"github.com/sekisho/sekisho/internal/api"
 )
 
 // outputFormat is the value of --output.
@@ -59,10 +61,16 @@ func (c *cli) print(cmd *cobra.Command, v any, t *table) error {
 	w := cmd.OutOrStdout()
 	switch c.output {
 	case asJSON:
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+		text, err := api.Marshal(v)
+		if err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		if err := json.Indent(&b, text, "", "  "); err != nil {
+			return err
+		}
+		_, err = w.Write(b.Bytes())
+		return err
 	case asYAML:
 		return printYAML(w, v)
 	}
@@ -85,7 +93,7 @@ func (c *cli) print(cmd *cobra.Command, v any, t *table) error {
 
 // printYAML goes through JSON, so that both forms have the same names and order.
 func printYAML(w io.Writer, v any) error {
-	text, err := json.Marshal(v)
+	text, err := api.Marshal(v)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,9 @@ import (
 	"unicode"
 )
 
+// Marshal returns a value as answers have it, for programs that print what they were answered.
+func Marshal(v any) ([]byte, error) { return encode(v) }
+
 // encode writes a value as JSON, with the names of fields as JSON has them: projectId for ProjectID. The types of the domain
 // know nothing of that. Tags count where there are any, as for encoding/json; so do its marshalers. Reading needs nothing of
 // this kind, as encoding/json compares names without regard to case.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sekisho/sekisho/internal/agentapi"
+	"github.com/sekisho/sekisho/internal/api"
 	"github.com/sekisho/sekisho/internal/awsapi"
 	"github.com/sekisho/sekisho/internal/awsapi/ecr"
 	awsiam "github.com/sekisho/sekisho/internal/awsapi/iam"
@@ -209,6 +210,7 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 	repositories := in.gitServer()
 	downloads := in.agentDownloads()
 	health := in.health()
+	people := in.people(aws)
 	return func(w *httpx.Response, r *http.Request) error {
 		path := r.URL.Path
 		switch {
@@ -225,6 +227,8 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 			return downloads(w, r)
 		case aws.Handles(r):
 			return aws.Serve(w, r)
+		case strings.HasPrefix(path, api.Prefix):
+			return people(w, r)
 		case strings.HasPrefix(path, issuer.Path+"/"):
 			return in.oidc(w, r)
 		case w.Origin.Endpoint != "" && in.endpoint(w.Origin.Endpoint) == nil:

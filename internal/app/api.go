@@ -1,0 +1,19 @@
+package app
+
+import (
+	"github.com/sekisho/sekisho/internal/api"
+	"github.com/sekisho/sekisho/internal/awsapi"
+	"github.com/sekisho/sekisho/internal/httpx"
+	"github.com/sekisho/sekisho/internal/iam"
+)
+
+// people serves the interface of the command line and the console. signed verifies signatures.
+func (in *Instance) people(signed *awsapi.Server) httpx.Handler {
+	s := api.New(api.Options{Auth: in.IAM, Signed: signed, Admit: func(c *iam.Caller, service, action string) error { return in.admit(c, service, action) }})
+	s.Projects(in.Projects)
+	s.Git(in.Git)
+	s.Pools(in.Pools, in.Runs)
+	s.Runs(in.Runs)
+	s.Tokens(in.Tokens)
+	return s.Handler()
+}
