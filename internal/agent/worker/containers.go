@@ -310,26 +310,29 @@ func networkName(s string) string {
 func (j *job) healthy(ctx context.Context, s *step, name string) error {
 	id := j.engine.services[name]
 	for _, seconds := range []int{1, 2, 3, 5, 8, 13, 21, 34, 55} {
-		format := "{{if .State.Health}}{{.State.Health.Status}}{{end}} {{.State.Running}}"
-		if j.engine.podman {
-			format = "{{if .State.Healthcheck}}{{.State.Healthcheck.Status}}{{end}} {{.State.Running}}"
-		}
-		out, err := j.engineCall(ctx, nil, "inspect", "--format", format, id)
+		out, err := j.engineCall(ctx, nil, "inspect", "--format", "{{json .State}}", id)
 		if err != nil {
 			return err
 		}
-		f := strings.Fields(out)
+		var state struct {
+			Running             bool
+			Health, Healthcheck struct{ Status string } // docker's name, and older podman's
+		}
+		if err := json.Unmarshal([]byte(out), &state); err != nil {
+			return fmt.Errorf("the state of the service %s can't be read: %w", name, err)
+		}
+		status := cmp.Or(state.Health.Status, state.Healthcheck.Status)
 		switch {
-		case len(f) > 0 && f[len(f)-1] == "false":
+		case !state.Running:
 			logs, _ := j.engineCall(ctx, nil, "logs", "--tail", "50", id)
 			s.Line(logs)
 			return fmt.Errorf("the service %s ended", name)
-		case len(f) < 2 || f[0] == "healthy" || f[0] == "none":
+		case status == "" || status == "healthy" || status == "none":
 			return nil
-		case f[0] == "unhealthy":
+		case status == "unhealthy":
 			return fmt.Errorf("the service %s is unhealthy", name)
 		}
-		s.Line(fmt.Sprintf("The service %s is %s; looking again in %d s.", name, f[0], seconds))
+		s.Line(fmt.Sprintf("The service %s is %s; looking again in %d s.", name, status, seconds))
 		if j.engine.podman {
 			// Without systemd nobody else runs a podman container's check.
 			_, _ = j.engineCall(ctx, nil, "healthcheck", "run", id)
