@@ -48,6 +48,7 @@ func (in *Instance) startJobs(ctx context.Context) error {
 		}
 		return err
 	})
+	in.Runs.Handle(in.Jobs)
 	return in.Jobs.Start(ctx)
 }
 

@@ -179,6 +179,7 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger, mode Mode) (_
 		return nil, err
 	}
 	in.openGit()
+	in.openRuns()
 	return in, nil
 }
 

@@ -51,6 +51,10 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 		return err
 	}
 	defer in.stopJobs(ctx)
+	if err := in.Runs.Open(ctx); err != nil {
+		return err
+	}
+	defer in.Runs.Close()
 
 	tracer, err := trace.New(ctx, trace.Options{
 		Endpoint: in.Config.Tracing.Endpoint, Sample: in.Config.Tracing.Sample, Version: version, Getenv: os.Getenv, Logger: in.Log,
