@@ -256,7 +256,7 @@ func (c *configuration) takeToken(ctx context.Context, s string) error {
 	}
 	c.good = out.Msg
 	if len(c.good.GetPools()) == 0 {
-		return fmt.Errorf("%s may have agents in no pool: it needs agents:RegisterAgent on one, and there must be one", c.good.GetPrincipal())
+		return &finalError{fmt.Errorf("%s may have agents in no pool: it needs agents:RegisterAgent on one, and there must be one; sekisho pool create makes it", c.good.GetPrincipal())}
 	}
 	return nil
 }

@@ -79,11 +79,11 @@ func (f Folder) Doctor(ctx context.Context, o DoctorOptions) bool {
 	if route.URL != "" && d.network(ctx, &route) && settings != nil && err == nil {
 		d.agent(ctx, &route, settings, &signer{key: key, agent: settings.AgentID, userAgent: "sekisho-agent/" + o.Version})
 	}
-	work := f.path(DefaultWork)
 	if settings != nil {
-		work = f.Work(settings)
+		d.disk(f.Work(settings))
+	} else {
+		d.disk(string(f))
 	}
-	d.disk(work)
 	d.tools(ctx)
 	return !d.failed
 }

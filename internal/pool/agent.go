@@ -232,6 +232,7 @@ type Demand struct {
 	Busy    int // agents that have a job
 	Idle    int // agents that would take one
 	Desired int // Queued + Busy
+	Agents  []*Agent
 }
 
 // Demand returns the demand of a pool, of which the caller knows how many jobs are queued. Errors: as those of Agents.
@@ -248,6 +249,7 @@ func (s *Service) Demand(ctx context.Context, c *iam.Caller, pool string, queued
 	if err != nil {
 		return nil, err
 	}
+	d.Agents = agents
 	for _, a := range agents {
 		switch {
 		case a.Busy():

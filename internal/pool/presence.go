@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -215,10 +216,20 @@ func (s *Service) SetReason(ctx context.Context, id, reason string) error {
 	})
 }
 
-// Begin notes, in the transaction that hands out a job, that an agent has it.
+// ErrGone means that an agent was removed just now: it gets no job.
+var ErrGone = errors.New("the agent was removed")
+
+// Begin notes, in the transaction that hands out a job, that an agent has it. Errors: [ErrGone], after which the transaction must
+// change nothing.
 func Begin(ctx context.Context, tx *meta.Tx, agentID, job string, now time.Time) error {
-	_, err := tx.Exec(ctx, `UPDATE pool_agents SET job = $1, job_at = $2 WHERE id = $3`, job, now.UnixMicro(), agentID)
-	return err
+	res, err := tx.Exec(ctx, `UPDATE pool_agents SET job = $1, job_at = $2 WHERE id = $3`, job, now.UnixMicro(), agentID)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, ErrGone)
+	}
+	return nil
 }
 
 // End notes, in the transaction that ends or takes back a claim, that an agent no longer has it. If it has another one,
