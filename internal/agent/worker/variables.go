@@ -8,10 +8,8 @@ import (
 
 	"github.com/sekisho/sekisho/internal/agent/mask"
 	"github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/pipeline/macro"
 )
-
-// maxDepth is how deep macros in the values of variables are replaced.
-const maxDepth = 50
 
 // scope is the variables of a job. Names are compared without regard to case. It may be used concurrently.
 type scope struct {
@@ -99,38 +97,10 @@ func (s *scope) all() []work.Variable {
 func (s *scope) expand(text string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return replace(text, func(name string) (string, bool) {
+	return macro.Expand(text, func(name string) (string, bool) {
 		v, ok := s.expanded[strings.ToLower(name)]
 		return v.Value, ok
 	})
-}
-
-// replace replaces $(name) by what lookup says. A macro that is unknown may have another one inside of it.
-func replace(text string, lookup func(string) (string, bool)) string {
-	if !strings.Contains(text, "$(") {
-		return text
-	}
-	var b strings.Builder
-	for {
-		i := strings.Index(text, "$(")
-		if i < 0 {
-			break
-		}
-		name, _, ok := strings.Cut(text[i+2:], ")")
-		if !ok {
-			break
-		}
-		b.WriteString(text[:i])
-		if v, ok := lookup(name); ok && name != "" {
-			b.WriteString(v)
-			text = text[i+len("$(")+len(name)+len(")"):]
-		} else {
-			b.WriteByte('$')
-			text = text[i+1:]
-		}
-	}
-	b.WriteString(text)
-	return b.String()
 }
 
 // maxValue bounds what macros may make of one value, in bytes: they can double it at each level.
@@ -177,7 +147,7 @@ type expansion struct {
 }
 
 func (e *expansion) text(text string, path []string) string {
-	return replace(text, func(name string) (string, bool) {
+	return macro.Expand(text, func(name string) (string, bool) {
 		key := strings.ToLower(name)
 		v, ok := e.raw[key]
 		switch {
@@ -189,8 +159,8 @@ func (e *expansion) text(text string, path []string) string {
 		case slices.Contains(path, key):
 			e.problem = "names itself"
 			return "", false
-		case len(path) == maxDepth:
-			e.problem = fmt.Sprintf("nests variables deeper than %d", maxDepth)
+		case len(path) == macro.MaxDepth:
+			e.problem = fmt.Sprintf("nests variables deeper than %d", macro.MaxDepth)
 			return "", false
 		}
 		e.secret = e.secret || v.Secret
