@@ -57,6 +57,11 @@ func (s *Service) Queued(ctx context.Context, account, name string) (n int, err 
 	return n, nil
 }
 
+// WatchPool returns what is woken when a job begins to wait for an agent of a pool, on any node, until stop is called.
+func (s *Service) WatchPool(account, name string) (wake <-chan struct{}, stop func()) {
+	return s.hub.listen(poolTopic(account, name))
+}
+
 // waitingJob is a job in the queue.
 type waitingJob struct {
 	ord      int64
@@ -178,8 +183,8 @@ func (s *Service) claim(ctx context.Context, w waitingJob, a *pool.Agent) (*Clai
 		c = &Claim{Job: j.ID, Attempt: j.attempt, Agent: a.ID}
 		return storeJob(ctx, x.tx, j)
 	})
-	if isNotFound(err) {
-		return nil, nil // its run was deleted
+	if isNotFound(err) || errors.Is(err, pool.ErrGone) {
+		return nil, nil // its run was deleted, or the agent
 	}
 	return c, err
 }
