@@ -198,7 +198,6 @@ func (s *Service) run(ctx context.Context, p *program) error {
 		close(input.open) // not before: nothing of a client's is read without the limit
 	}
 	err = cmd.Wait()
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whatever it left behind
 	if err == nil {
 		return nil
 	}

@@ -107,11 +107,43 @@ func (s *Service) apply(ctx context.Context, q *isolated, r *Repository, command
 		}
 		return s.catchUp(ctx, r, refs)
 	}
+	if p.Initial {
+		if err := s.adoptBranch(ctx, r, p.Updates); err != nil {
+			s.o.Logger.Warn("the default branch is not the one that was pushed first", "repo", r.ARN, "err", err)
+		}
+	}
 	if err := s.tell(ctx, r, []Push{p}, intent); err != nil {
 		// They are updated, and that can't be taken back: it is told later.
 		s.o.Logger.Error("updates of refs are not told yet", "repo", r.ARN, "err", err)
 	}
 	return nil
+}
+
+// adoptBranch has the default branch be one that is there, after the first push into an empty repository.
+func (s *Service) adoptBranch(ctx context.Context, r *Repository, updates []RefUpdate) error {
+	first := ""
+	for _, u := range updates {
+		name, ok := strings.CutPrefix(u.Ref, branches)
+		if !ok {
+			continue
+		}
+		if name == r.DefaultBranch {
+			return nil
+		}
+		if first == "" || name == "main" || name == "master" && first != "main" {
+			first = name
+		}
+	}
+	if first == "" {
+		return nil
+	}
+	if err := s.setHead(r.ID, first); err != nil {
+		return err
+	}
+	return s.db.Update(ctx, func(tx *meta.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE git_repositories SET default_branch = $2 WHERE id = $1`, r.ID, first)
+		return err
+	})
 }
 
 func refuseRest(commands []command, reason string) {

@@ -2,11 +2,16 @@ package githttp_test
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -184,4 +189,59 @@ func TestMirrorRedirect(t *testing.T) {
 	if st := w.settle(copied, tried(time.Time{})); !strings.Contains(st.Error, "127.0.0.1 is at 127.0.0.1, which is not a public address") || asked {
 		t.Errorf("%+v, asked %v", st, asked)
 	}
+}
+
+// Over TLS, with an authority of one's own; and no further than the repository's limit.
+func TestMirrorTLS(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	w := newWorld(t, func(o *git.Options) {
+		o.MirrorAllow, o.MirrorCA, o.Limits.Size = []string{"127.0.0.0/8"}, ca, 300_000
+		o.Credential = func(context.Context, *iam.Caller, string) (string, string, error) { return "root", "secret", nil }
+	})
+	ctx := t.Context()
+	w.git.Handle()
+	if err := w.queue.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.queue.Stop(context.Background()) })
+	u, err := url.Parse(w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := httptest.NewTLSServer(httputil.NewSingleHostReverseProxy(u))
+	defer outside.Close()
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: outside.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.create(app)
+	dir := w.workTree("root", "team/app")
+	must(t, dir, "push", "-q", "origin", "main:trunk")
+	r, err := w.git.Create(ctx, caller("root"), git.Draft{Name: copied, Mirror: &git.Mirror{URL: outside.URL + "/git/team/app", Credential: "x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := w.settle(copied, tried(time.Time{}))
+	if got, err := w.git.Resolve(ctx, r.ID, ""); err != nil || got != must(t, dir, "rev-parse", "HEAD") || st.Error != "" {
+		t.Errorf("%s %v %+v", got, err, st)
+	}
+	w.take()
+	for i := range 3 {
+		data := make([]byte, 80_000)
+		_, _ = rand.Read(data)
+		write(t, dir, fmt.Sprint("f", i), data)
+	}
+	commit(t, dir, "m", "m")
+	must(t, dir, "push", "-q", "origin", "main:trunk")
+	w.take()
+	limit := int64(100_000)
+	if _, err := w.git.Update(ctx, caller("root"), copied, git.Edit{MaxSize: &limit}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.git.FetchMirror(ctx, caller("root"), copied); err != nil {
+		t.Fatal(err)
+	}
+	if st = w.settle(copied, tried(st.Tried)); !strings.Contains(st.Error, "and what comes is more") {
+		t.Errorf("%+v", st)
+	}
+	w.wantPushes()
 }

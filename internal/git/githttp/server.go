@@ -45,7 +45,6 @@ type route struct {
 	action    string // the first one that is asked for
 	push      bool
 	advertise bool
-	refusal   error // what is never served
 }
 
 // Serve implements [httpx.Handler].
