@@ -19,8 +19,10 @@ const (
 	KindConnection  Kind = "connection"
 	KindGroup       Kind = "variables"
 	KindEnvironment Kind = "environment"
-	KindPool        Kind = "pool"
 	KindRepository  Kind = "repository" // beside the pipeline's own
+
+	// KindPool is an agent pool. Pools keep themselves which pipelines may use them: it is here for its name alone.
+	KindPool Kind = "pool"
 )
 
 func (k Kind) noun() string {
@@ -53,7 +55,7 @@ func (k Kind) item() *item {
 type Use struct {
 	Kind Kind
 	Name string // a connection, a group, an environment: name or id; others: for messages
-	ID   string // a pool, a repository
+	ID   string // a repository
 }
 
 func (u *Use) label() string { return cmp.Or(u.Name, u.ID) }
@@ -76,8 +78,12 @@ func (s *Service) target(ctx context.Context, c *iam.Caller, projectRef string, 
 		}
 		return h.project, h.id, h.arn, nil
 	}
-	if u.Kind != KindPool && u.Kind != KindRepository {
-		return nil, "", "", errorf(Invalid, "kind", "%.40q is none of %s, %s, %s, %s, %s", u.Kind, KindConnection, KindGroup, KindEnvironment, KindPool, KindRepository)
+	switch u.Kind {
+	case KindRepository:
+	case KindPool:
+		return nil, "", "", errorf(Invalid, "kind", "a pool says itself which pipelines may use it")
+	default:
+		return nil, "", "", errorf(Invalid, "kind", "%.40q is none of %s, %s, %s, %s", u.Kind, KindConnection, KindGroup, KindEnvironment, KindRepository)
 	}
 	if err := checkRef("project", projectRef); err != nil {
 		return nil, "", "", err
@@ -221,8 +227,8 @@ func (s *Service) usable(ctx context.Context, pipelineID string, u Use) (*head, 
 		}
 		h = found
 		h.arn = s.arn(p.Account, p.Name, it, h.name)
-	} else if u.Kind != KindPool && u.Kind != KindRepository || u.ID == "" {
-		return nil, fmt.Errorf("use of %q: a pool or a repository is used by its id", u.Kind)
+	} else if u.Kind != KindRepository || u.ID == "" {
+		return nil, fmt.Errorf("use of %q: it is no kind of what a pipeline is authorised for here, or a repository without its id", u.Kind)
 	}
 	if u.Kind == KindRepository && pipeline.RepositoryKind == RepositoryGit && fold(u.ID) == pipeline.Repository {
 		return h, nil

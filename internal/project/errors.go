@@ -66,6 +66,6 @@ type NotAuthorizedError struct {
 }
 
 func (e *NotAuthorizedError) Error() string {
-	return fmt.Sprintf("the pipeline %s of project %s is not authorised to use the %s %s; whoever may authorise it does so with: sekisho pipeline authorize %q %s %q",
-		e.Pipeline, e.Project, e.Use.Kind.noun(), e.Use.label(), e.Project+"/"+e.Pipeline, e.Use.Kind, e.Use.label())
+	return fmt.Sprintf("the pipeline %s of project %s is not authorised to use the %s %s; whoever may authorise it does so with: sekisho pipeline permit -p %s %q %s %q",
+		e.Pipeline, e.Project, e.Use.Kind.noun(), e.Use.label(), e.Project, e.Pipeline, e.Use.Kind, e.Use.label())
 }

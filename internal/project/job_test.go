@@ -349,7 +349,7 @@ func testEndpoints(t *testing.T, w *world) {
 	}
 	_, err := w.Endpoints(ctx, j, "AWS_ECR")
 	e, ok := errors.AsType[*project.NotAuthorizedError](err)
-	if !ok || !strings.Contains(e.Error(), `sekisho pipeline authorize "web/build image" connection "AWS_ECR"`) {
+	if !ok || !strings.Contains(e.Error(), `sekisho pipeline permit -p web "build image" connection "AWS_ECR"`) {
 		t.Fatalf("not authorised: %v", err)
 	}
 	if missing, err := w.Unauthorized(ctx, l.ID, []project.Use{{Kind: project.KindConnection, Name: "hub"}, {Kind: project.KindRepository, ID: w.repos["web/app"]}}); err != nil || len(missing) != 1 {

@@ -493,9 +493,9 @@ func TestWhoMayWhat(t *testing.T) {
 			_, err := w.Authorizations(ctx, c, p, project.Use{Kind: project.KindConnection, Name: n})
 			return err
 		}, "conn"},
-		{"AuthorizePipeline", "arn:aws:agents:" + region + ":" + account + ":pool/linux", func(ctx context.Context, c *iam.Caller, p, n string) error {
-			return w.Authorize(ctx, c, p, project.Use{Kind: project.KindPool, Name: n}, l.Name)
-		}, "linux"},
+		{"AuthorizePipeline", gitARN + "web/lib", func(ctx context.Context, c *iam.Caller, p, n string) error {
+			return w.Authorize(ctx, c, p, project.Use{Kind: project.KindRepository, Name: n}, l.Name)
+		}, "web/lib"},
 		{"ListEnvironments", base, func(ctx context.Context, c *iam.Caller, p, _ string) error {
 			_, _, err := w.ListEnvironments(ctx, c, p, project.Page{})
 			return err

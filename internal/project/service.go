@@ -28,9 +28,9 @@ type Options struct {
 	Logger    *slog.Logger     // default: discard
 	// OnChange runs in the transaction of each change and of each use by a job, to record it. Nil: nothing is recorded.
 	OnChange func(ctx context.Context, tx *meta.Tx, ch Change) error
-	// Lookup finds what other packages keep and pipelines are authorised for, a pool or a repository, by its name in an
-	// account, of a repository "project/name", or by its id. Of one that is not there it returns the ARN that it would have, if
-	// name can be a name, and [ErrNotFound]. Nil: there are none.
+	// Lookup finds what other packages keep and pipelines are authorised for, a repository, in an account by its name,
+	// "project/name", or its id. Of one that is not there it returns the ARN that it would have, and [ErrNotFound]. Nil: there
+	// are none.
 	Lookup func(ctx context.Context, account string, kind Kind, name string) (id, arn string, err error)
 }
 

@@ -110,14 +110,7 @@ func (w *world) open() *project.Service {
 			})
 			return nil
 		},
-		Lookup: func(_ context.Context, account string, kind project.Kind, name string) (string, string, error) {
-			if kind == project.KindPool {
-				arn := "arn:aws:agents:" + region + ":" + account + ":pool/" + name
-				if name != "linux" {
-					return "", arn, fmt.Errorf("pool %s: %w", name, project.ErrNotFound)
-				}
-				return "pool-1", arn, nil
-			}
+		Lookup: func(_ context.Context, account string, _ project.Kind, name string) (string, string, error) {
 			for repo, id := range w.repos {
 				if repo == name || id == name {
 					return id, "arn:aws:git:" + region + ":" + account + ":" + repo, nil

@@ -107,7 +107,7 @@ CREATE TABLE environments (
 -- Which pipelines may use what.
 CREATE TABLE pipeline_authorizations (
   project_id {{text}} NOT NULL REFERENCES projects (id) ON DELETE CASCADE, -- of the pipelines
-  kind       {{text}} NOT NULL, -- connection, variables, environment, pool, repository
+  kind       {{text}} NOT NULL, -- connection, variables, environment, repository
   resource   {{text}} NOT NULL, -- id
   pipeline   {{text}} NOT NULL, -- id; '' for all of the project
   granted_by TEXT NOT NULL,     -- ARN
