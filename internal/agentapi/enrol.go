@@ -239,40 +239,6 @@ func (s *Server) enrol(ctx context.Context, c *caller, cred *agentv1.Credential,
 	return s.o.Pools.RegisterAttested(ctx, &c.Caller, g.attested, j)
 }
 
-// Demand implements the service.
-func (s *service) Demand(ctx context.Context, in *connect.Request[agentv1.DemandRequest]) (out *connect.Response[agentv1.DemandResponse], err error) {
-	err = s.attempt(ctx, func(c *caller) error {
-		if err := s.person(ctx, c); err != nil {
-			return err
-		}
-		d, err := s.o.Pools.Demand(ctx, &c.Caller, in.Msg.GetPool(), func(ctx context.Context, p *pool.Pool) (int, error) {
-			return s.o.Jobs.Queued(ctx, p.Account, p.Name)
-		})
-		if err != nil {
-			return err
-		}
-		out = connect.NewResponse(&agentv1.DemandResponse{Queued: int32(d.Queued), Busy: int32(d.Busy), Idle: int32(d.Idle), Desired: int32(d.Desired)})
-		return nil
-	})
-	return out, err
-}
-
-// JustInTime implements the service.
-func (s *service) JustInTime(ctx context.Context, in *connect.Request[agentv1.JustInTimeRequest]) (out *connect.Response[agentv1.JustInTimeResponse], err error) {
-	err = s.attempt(ctx, func(c *caller) error {
-		if err := s.person(ctx, c); err != nil {
-			return err
-		}
-		code, err := s.o.Pools.CreateCode(ctx, &c.Caller, in.Msg.GetPool(), in.Msg.GetAgent(), true)
-		if err != nil {
-			return err
-		}
-		out = connect.NewResponse(&agentv1.JustInTimeResponse{Code: code.Secret.Reveal(), Expires: timestamppb.New(code.Expires)})
-		return nil
-	})
-	return out, err
-}
-
 // Token implements the service.
 func (s *service) Token(ctx context.Context, in *connect.Request[agentv1.TokenRequest]) (*connect.Response[agentv1.TokenResponse], error) {
 	c := callerOf(ctx)

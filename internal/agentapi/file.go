@@ -42,7 +42,7 @@ func (s *Server) serveFile(w *httpx.Response, r *http.Request, c *caller) error 
 		if r.ContentLength < 0 {
 			return s.failFile(w, r, invalid("the length of the file must be stated"))
 		}
-		body := &checkedBody{r: r.Body, hash: sha256.New(), left: r.ContentLength, want: c.proof.Body}
+		body := newCheckedBody(r.Body, r.ContentLength, c.proof.Body)
 		if err := s.o.Jobs.Server(claim).PutFile(r.Context(), artifact, kind, name, r.ContentLength, body); err != nil {
 			return s.failFile(w, r, err)
 		}
@@ -102,6 +102,11 @@ type checkedBody struct {
 	left    int64
 	want    [sha256.Size]byte
 	checked bool
+}
+
+// newCheckedBody returns the body of so many bytes with a hash.
+func newCheckedBody(r io.Reader, size int64, want [sha256.Size]byte) *checkedBody {
+	return &checkedBody{r: io.LimitReader(r, size), hash: sha256.New(), left: size, want: want}
 }
 
 func (b *checkedBody) Read(p []byte) (int, error) {

@@ -37,7 +37,7 @@ type Keys interface {
 	Refused(from netip.Addr)
 }
 
-// Options are those of [New]. All but PublicHost, Explain, Admit, Logger and Now are required.
+// Options are those of [New]. All but PublicHost, Explain, Watch, Admit, Logger and Now are required.
 type Options struct {
 	Pools   *pool.Service
 	Jobs    Jobs
@@ -51,6 +51,9 @@ type Options struct {
 	// Explain returns what to tell of an error of another part of the server that is meant for whoever made the call, "" of others. May
 	// be nil.
 	Explain func(err error) string
+	// Watch returns what is woken when a job begins to wait for an agent of a pool, until stop is called. May be nil: then it is noticed
+	// a little later.
+	Watch func(account, pool string) (wake <-chan struct{}, stop func())
 	// Admit says whether a private endpoint, "" for none, leads here.
 	Admit  func(endpoint string) error
 	Logger *slog.Logger
@@ -170,7 +173,7 @@ func (s *Server) Serve(w *httpx.Response, r *http.Request) error {
 		}
 		w.Event.Principal = c.agent.ARN
 	}
-	if name == "Acquire" || name == "Approve" { // an answer that is meant to be late
+	if name == "Acquire" || name == "Approve" || name == "Demand" { // an answer that is meant to be late
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(rpc.MaxWait + time.Minute))
 	}
 	request := r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
@@ -198,7 +201,7 @@ func (s *Server) fail(w *httpx.Response, r *http.Request, err error) error {
 // byToken reports whether a call is one of an agent.
 func byToken(name string) bool {
 	switch name {
-	case "Hello", "Check", "Enroll", "Demand", "JustInTime", "Token":
+	case "Hello", "Check", "Enroll", "Demand", "JustInTime", "Retire", "Token":
 		return false
 	}
 	return true

@@ -38,7 +38,7 @@ func (in *Instance) openAgents(version string) error {
 	in.agents = agentapi.New(agentapi.Options{
 		Pools: in.Pools, Jobs: agentJobs{in.Runs}, Keys: in.IAM, Secrets: secrets, Region: in.Config.Region, Account: in.Account, Version: version,
 		PublicHost: host, Logger: in.Log, Now: in.now,
-		Admit: func(endpoint string) error { return in.leads(endpoint, agents) },
+		Admit: func(endpoint string) error { return in.leads(endpoint, agents) }, Watch: in.Runs.WatchPool,
 		Explain: func(err error) string {
 			if e, ok := errors.AsType[*run.Error](err); ok {
 				return e.Message

@@ -696,16 +696,74 @@ func (x *EnrollResponse) GetOneJob() bool {
 	return false
 }
 
+// Caller is who makes one of the calls that follow; empty: the Authorization header says it. With it, the call needs a proof by
+// the key.
+type Caller struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SignedRequest *SignedRequest         `protobuf:"bytes,1,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
+	PublicKey     []byte                 `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // that the request is signed for
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Caller) Reset() {
+	*x = Caller{}
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Caller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Caller) ProtoMessage() {}
+
+func (x *Caller) ProtoReflect() protoreflect.Message {
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Caller.ProtoReflect.Descriptor instead.
+func (*Caller) Descriptor() ([]byte, []int) {
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Caller) GetSignedRequest() *SignedRequest {
+	if x != nil {
+		return x.SignedRequest
+	}
+	return nil
+}
+
+func (x *Caller) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
 type DemandRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Known         string                 `protobuf:"bytes,2,opt,name=known,proto3" json:"known,omitempty"`   // the state of the answer before: the next one comes when the state is another, or after the wait
+	Wait          *durationpb.Duration   `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`     // at most 50 s; nothing is waited for without a known state
+	Prefix        string                 `protobuf:"bytes,4,opt,name=prefix,proto3" json:"prefix,omitempty"` // agents whose names begin with it are listed; empty: none
+	Caller        *Caller                `protobuf:"bytes,5,opt,name=caller,proto3" json:"caller,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DemandRequest) Reset() {
 	*x = DemandRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +775,7 @@ func (x *DemandRequest) String() string {
 func (*DemandRequest) ProtoMessage() {}
 
 func (x *DemandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +788,7 @@ func (x *DemandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DemandRequest.ProtoReflect.Descriptor instead.
 func (*DemandRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DemandRequest) GetPool() string {
@@ -740,19 +798,49 @@ func (x *DemandRequest) GetPool() string {
 	return ""
 }
 
+func (x *DemandRequest) GetKnown() string {
+	if x != nil {
+		return x.Known
+	}
+	return ""
+}
+
+func (x *DemandRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+func (x *DemandRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *DemandRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
 type DemandResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Queued        int32                  `protobuf:"varint,1,opt,name=queued,proto3" json:"queued,omitempty"`
 	Busy          int32                  `protobuf:"varint,2,opt,name=busy,proto3" json:"busy,omitempty"`
 	Idle          int32                  `protobuf:"varint,3,opt,name=idle,proto3" json:"idle,omitempty"`
 	Desired       int32                  `protobuf:"varint,4,opt,name=desired,proto3" json:"desired,omitempty"`
+	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // of this answer
+	Agents        []*PoolAgent           `protobuf:"bytes,6,rep,name=agents,proto3" json:"agents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DemandResponse) Reset() {
 	*x = DemandResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +852,7 @@ func (x *DemandResponse) String() string {
 func (*DemandResponse) ProtoMessage() {}
 
 func (x *DemandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +865,7 @@ func (x *DemandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DemandResponse.ProtoReflect.Descriptor instead.
 func (*DemandResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DemandResponse) GetQueued() int32 {
@@ -808,17 +896,108 @@ func (x *DemandResponse) GetDesired() int32 {
 	return 0
 }
 
+func (x *DemandResponse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *DemandResponse) GetAgents() []*PoolAgent {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+type PoolAgent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Busy          bool                   `protobuf:"varint,2,opt,name=busy,proto3" json:"busy,omitempty"` // has a job
+	Online        bool                   `protobuf:"varint,3,opt,name=online,proto3" json:"online,omitempty"`
+	Over          bool                   `protobuf:"varint,4,opt,name=over,proto3" json:"over,omitempty"`      // has had its one job
+	Refuses       string                 `protobuf:"bytes,5,opt,name=refuses,proto3" json:"refuses,omitempty"` // why it takes no job now; empty: it would
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolAgent) Reset() {
+	*x = PoolAgent{}
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolAgent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolAgent) ProtoMessage() {}
+
+func (x *PoolAgent) ProtoReflect() protoreflect.Message {
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolAgent.ProtoReflect.Descriptor instead.
+func (*PoolAgent) Descriptor() ([]byte, []int) {
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PoolAgent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PoolAgent) GetBusy() bool {
+	if x != nil {
+		return x.Busy
+	}
+	return false
+}
+
+func (x *PoolAgent) GetOnline() bool {
+	if x != nil {
+		return x.Online
+	}
+	return false
+}
+
+func (x *PoolAgent) GetOver() bool {
+	if x != nil {
+		return x.Over
+	}
+	return false
+}
+
+func (x *PoolAgent) GetRefuses() string {
+	if x != nil {
+		return x.Refuses
+	}
+	return ""
+}
+
 type JustInTimeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
 	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"` // name
+	Caller        *Caller                `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JustInTimeRequest) Reset() {
 	*x = JustInTimeRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +1009,7 @@ func (x *JustInTimeRequest) String() string {
 func (*JustInTimeRequest) ProtoMessage() {}
 
 func (x *JustInTimeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +1022,7 @@ func (x *JustInTimeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JustInTimeRequest.ProtoReflect.Descriptor instead.
 func (*JustInTimeRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JustInTimeRequest) GetPool() string {
@@ -860,6 +1039,13 @@ func (x *JustInTimeRequest) GetAgent() string {
 	return ""
 }
 
+func (x *JustInTimeRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
 type JustInTimeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
@@ -870,7 +1056,7 @@ type JustInTimeResponse struct {
 
 func (x *JustInTimeResponse) Reset() {
 	*x = JustInTimeResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1068,7 @@ func (x *JustInTimeResponse) String() string {
 func (*JustInTimeResponse) ProtoMessage() {}
 
 func (x *JustInTimeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1081,7 @@ func (x *JustInTimeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JustInTimeResponse.ProtoReflect.Descriptor instead.
 func (*JustInTimeResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JustInTimeResponse) GetCode() string {
@@ -912,6 +1098,110 @@ func (x *JustInTimeResponse) GetExpires() *timestamppb.Timestamp {
 	return nil
 }
 
+type RetireRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"` // name
+	Caller        *Caller                `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireRequest) Reset() {
+	*x = RetireRequest{}
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireRequest) ProtoMessage() {}
+
+func (x *RetireRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireRequest.ProtoReflect.Descriptor instead.
+func (*RetireRequest) Descriptor() ([]byte, []int) {
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RetireRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *RetireRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *RetireRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+type RetireResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Busy          bool                   `protobuf:"varint,1,opt,name=busy,proto3" json:"busy,omitempty"` // it has a job: nothing was done
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireResponse) Reset() {
+	*x = RetireResponse{}
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireResponse) ProtoMessage() {}
+
+func (x *RetireResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireResponse.ProtoReflect.Descriptor instead.
+func (*RetireResponse) Descriptor() ([]byte, []int) {
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RetireResponse) GetBusy() bool {
+	if x != nil {
+		return x.Busy
+	}
+	return false
+}
+
 type TokenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AgentId       string                 `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
@@ -921,7 +1211,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1223,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1236,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TokenRequest) GetAgentId() string {
@@ -966,7 +1256,7 @@ type TokenResponse struct {
 
 func (x *TokenResponse) Reset() {
 	*x = TokenResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1268,7 @@ func (x *TokenResponse) String() string {
 func (*TokenResponse) ProtoMessage() {}
 
 func (x *TokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1281,7 @@ func (x *TokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenResponse.ProtoReflect.Descriptor instead.
 func (*TokenResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TokenResponse) GetToken() string {
@@ -1017,7 +1307,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1319,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1332,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReportRequest) GetFacts() *Facts {
@@ -1063,7 +1353,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1365,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1378,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportResponse) GetName() string {
@@ -1122,7 +1412,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1424,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1437,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AcquireRequest) GetWait() *durationpb.Duration {
@@ -1173,7 +1463,7 @@ type AcquireResponse struct {
 
 func (x *AcquireResponse) Reset() {
 	*x = AcquireResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1475,7 @@ func (x *AcquireResponse) String() string {
 func (*AcquireResponse) ProtoMessage() {}
 
 func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1488,7 @@ func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
 func (*AcquireResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AcquireResponse) GetJob() []byte {
@@ -1216,7 +1506,7 @@ type GoodbyeRequest struct {
 
 func (x *GoodbyeRequest) Reset() {
 	*x = GoodbyeRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1518,7 @@ func (x *GoodbyeRequest) String() string {
 func (*GoodbyeRequest) ProtoMessage() {}
 
 func (x *GoodbyeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1531,7 @@ func (x *GoodbyeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoodbyeRequest.ProtoReflect.Descriptor instead.
 func (*GoodbyeRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 type GoodbyeResponse struct {
@@ -1252,7 +1542,7 @@ type GoodbyeResponse struct {
 
 func (x *GoodbyeResponse) Reset() {
 	*x = GoodbyeResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1554,7 @@ func (x *GoodbyeResponse) String() string {
 func (*GoodbyeResponse) ProtoMessage() {}
 
 func (x *GoodbyeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1567,7 @@ func (x *GoodbyeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoodbyeResponse.ProtoReflect.Descriptor instead.
 func (*GoodbyeResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 type RemoveRequest struct {
@@ -1288,7 +1578,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1590,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1603,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 type RemoveResponse struct {
@@ -1324,7 +1614,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1626,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1639,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 // Claim is a job as it was given to an agent.
@@ -1363,7 +1653,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1665,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1678,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Claim) GetJob() string {
@@ -1414,7 +1704,7 @@ type AcknowledgeRequest struct {
 
 func (x *AcknowledgeRequest) Reset() {
 	*x = AcknowledgeRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1716,7 @@ func (x *AcknowledgeRequest) String() string {
 func (*AcknowledgeRequest) ProtoMessage() {}
 
 func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1729,7 @@ func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AcknowledgeRequest) GetClaim() *Claim {
@@ -1457,7 +1747,7 @@ type AcknowledgeResponse struct {
 
 func (x *AcknowledgeResponse) Reset() {
 	*x = AcknowledgeResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1759,7 @@ func (x *AcknowledgeResponse) String() string {
 func (*AcknowledgeResponse) ProtoMessage() {}
 
 func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1772,7 @@ func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 type RenewRequest struct {
@@ -1494,7 +1784,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1796,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1809,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RenewRequest) GetClaim() *Claim {
@@ -1539,7 +1829,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1841,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1854,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RenewResponse) GetCancel() bool {
@@ -1591,7 +1881,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1893,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1906,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReleaseRequest) GetClaim() *Claim {
@@ -1641,7 +1931,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1943,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1956,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 type CompleteRequest struct {
@@ -1680,7 +1970,7 @@ type CompleteRequest struct {
 
 func (x *CompleteRequest) Reset() {
 	*x = CompleteRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1982,7 @@ func (x *CompleteRequest) String() string {
 func (*CompleteRequest) ProtoMessage() {}
 
 func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1995,7 @@ func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CompleteRequest) GetClaim() *Claim {
@@ -1737,7 +2027,7 @@ type CompleteResponse struct {
 
 func (x *CompleteResponse) Reset() {
 	*x = CompleteResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +2039,7 @@ func (x *CompleteResponse) String() string {
 func (*CompleteResponse) ProtoMessage() {}
 
 func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +2052,7 @@ func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 type UpdateRequest struct {
@@ -1775,7 +2065,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +2077,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +2090,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UpdateRequest) GetClaim() *Claim {
@@ -1825,7 +2115,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2127,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2140,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 type AppendLogRequest struct {
@@ -1865,7 +2155,7 @@ type AppendLogRequest struct {
 
 func (x *AppendLogRequest) Reset() {
 	*x = AppendLogRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2167,7 @@ func (x *AppendLogRequest) String() string {
 func (*AppendLogRequest) ProtoMessage() {}
 
 func (x *AppendLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2180,7 @@ func (x *AppendLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendLogRequest.ProtoReflect.Descriptor instead.
 func (*AppendLogRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AppendLogRequest) GetClaim() *Claim {
@@ -1931,7 +2221,7 @@ type AppendLogResponse struct {
 
 func (x *AppendLogResponse) Reset() {
 	*x = AppendLogResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2233,7 @@ func (x *AppendLogResponse) String() string {
 func (*AppendLogResponse) ProtoMessage() {}
 
 func (x *AppendLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2246,7 @@ func (x *AppendLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendLogResponse.ProtoReflect.Descriptor instead.
 func (*AppendLogResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AppendLogResponse) GetSize() int64 {
@@ -1986,7 +2276,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2288,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2301,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AttachRequest) GetClaim() *Claim {
@@ -2057,7 +2347,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2359,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2372,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 type SetRunNumberRequest struct {
@@ -2095,7 +2385,7 @@ type SetRunNumberRequest struct {
 
 func (x *SetRunNumberRequest) Reset() {
 	*x = SetRunNumberRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2107,7 +2397,7 @@ func (x *SetRunNumberRequest) String() string {
 func (*SetRunNumberRequest) ProtoMessage() {}
 
 func (x *SetRunNumberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2120,7 +2410,7 @@ func (x *SetRunNumberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRunNumberRequest.ProtoReflect.Descriptor instead.
 func (*SetRunNumberRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SetRunNumberRequest) GetClaim() *Claim {
@@ -2145,7 +2435,7 @@ type SetRunNumberResponse struct {
 
 func (x *SetRunNumberResponse) Reset() {
 	*x = SetRunNumberResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2447,7 @@ func (x *SetRunNumberResponse) String() string {
 func (*SetRunNumberResponse) ProtoMessage() {}
 
 func (x *SetRunNumberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2460,7 @@ func (x *SetRunNumberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRunNumberResponse.ProtoReflect.Descriptor instead.
 func (*SetRunNumberResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 type AddTagRequest struct {
@@ -2183,7 +2473,7 @@ type AddTagRequest struct {
 
 func (x *AddTagRequest) Reset() {
 	*x = AddTagRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2485,7 @@ func (x *AddTagRequest) String() string {
 func (*AddTagRequest) ProtoMessage() {}
 
 func (x *AddTagRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2498,7 @@ func (x *AddTagRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTagRequest.ProtoReflect.Descriptor instead.
 func (*AddTagRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AddTagRequest) GetClaim() *Claim {
@@ -2233,7 +2523,7 @@ type AddTagResponse struct {
 
 func (x *AddTagResponse) Reset() {
 	*x = AddTagResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2535,7 @@ func (x *AddTagResponse) String() string {
 func (*AddTagResponse) ProtoMessage() {}
 
 func (x *AddTagResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2548,7 @@ func (x *AddTagResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTagResponse.ProtoReflect.Descriptor instead.
 func (*AddTagResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 type FinishArtifactRequest struct {
@@ -2273,7 +2563,7 @@ type FinishArtifactRequest struct {
 
 func (x *FinishArtifactRequest) Reset() {
 	*x = FinishArtifactRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2575,7 @@ func (x *FinishArtifactRequest) String() string {
 func (*FinishArtifactRequest) ProtoMessage() {}
 
 func (x *FinishArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2588,7 @@ func (x *FinishArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishArtifactRequest.ProtoReflect.Descriptor instead.
 func (*FinishArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *FinishArtifactRequest) GetClaim() *Claim {
@@ -2337,7 +2627,7 @@ type FinishArtifactResponse struct {
 
 func (x *FinishArtifactResponse) Reset() {
 	*x = FinishArtifactResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2639,7 @@ func (x *FinishArtifactResponse) String() string {
 func (*FinishArtifactResponse) ProtoMessage() {}
 
 func (x *FinishArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2652,7 @@ func (x *FinishArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishArtifactResponse.ProtoReflect.Descriptor instead.
 func (*FinishArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 type ArtifactsRequest struct {
@@ -2375,7 +2665,7 @@ type ArtifactsRequest struct {
 
 func (x *ArtifactsRequest) Reset() {
 	*x = ArtifactsRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2677,7 @@ func (x *ArtifactsRequest) String() string {
 func (*ArtifactsRequest) ProtoMessage() {}
 
 func (x *ArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2690,7 @@ func (x *ArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ArtifactsRequest) GetClaim() *Claim {
@@ -2426,7 +2716,7 @@ type ArtifactsResponse struct {
 
 func (x *ArtifactsResponse) Reset() {
 	*x = ArtifactsResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2728,7 @@ func (x *ArtifactsResponse) String() string {
 func (*ArtifactsResponse) ProtoMessage() {}
 
 func (x *ArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2741,7 @@ func (x *ArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ArtifactsResponse) GetArtifacts() []*Artifact {
@@ -2474,7 +2764,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2486,7 +2776,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2499,7 +2789,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Artifact) GetName() string {
@@ -2549,7 +2839,7 @@ type FilesRequest struct {
 
 func (x *FilesRequest) Reset() {
 	*x = FilesRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2561,7 +2851,7 @@ func (x *FilesRequest) String() string {
 func (*FilesRequest) ProtoMessage() {}
 
 func (x *FilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2574,7 +2864,7 @@ func (x *FilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesRequest.ProtoReflect.Descriptor instead.
 func (*FilesRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *FilesRequest) GetClaim() *Claim {
@@ -2615,7 +2905,7 @@ type FilesResponse struct {
 
 func (x *FilesResponse) Reset() {
 	*x = FilesResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2627,7 +2917,7 @@ func (x *FilesResponse) String() string {
 func (*FilesResponse) ProtoMessage() {}
 
 func (x *FilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2640,7 +2930,7 @@ func (x *FilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesResponse.ProtoReflect.Descriptor instead.
 func (*FilesResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *FilesResponse) GetFiles() []*File {
@@ -2668,7 +2958,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2970,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2983,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{49}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *File) GetName() string {
@@ -2733,7 +3023,7 @@ type RunsRequest struct {
 
 func (x *RunsRequest) Reset() {
 	*x = RunsRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +3035,7 @@ func (x *RunsRequest) String() string {
 func (*RunsRequest) ProtoMessage() {}
 
 func (x *RunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +3048,7 @@ func (x *RunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunsRequest.ProtoReflect.Descriptor instead.
 func (*RunsRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{50}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RunsRequest) GetClaim() *Claim {
@@ -2826,7 +3116,7 @@ type RunsResponse struct {
 
 func (x *RunsResponse) Reset() {
 	*x = RunsResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +3128,7 @@ func (x *RunsResponse) String() string {
 func (*RunsResponse) ProtoMessage() {}
 
 func (x *RunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +3141,7 @@ func (x *RunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunsResponse.ProtoReflect.Descriptor instead.
 func (*RunsResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{51}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *RunsResponse) GetRuns() []int64 {
@@ -2871,7 +3161,7 @@ type IdentityTokenRequest struct {
 
 func (x *IdentityTokenRequest) Reset() {
 	*x = IdentityTokenRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[52]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +3173,7 @@ func (x *IdentityTokenRequest) String() string {
 func (*IdentityTokenRequest) ProtoMessage() {}
 
 func (x *IdentityTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[52]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +3186,7 @@ func (x *IdentityTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityTokenRequest.ProtoReflect.Descriptor instead.
 func (*IdentityTokenRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{52}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *IdentityTokenRequest) GetClaim() *Claim {
@@ -2922,7 +3212,7 @@ type IdentityTokenResponse struct {
 
 func (x *IdentityTokenResponse) Reset() {
 	*x = IdentityTokenResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[53]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +3224,7 @@ func (x *IdentityTokenResponse) String() string {
 func (*IdentityTokenResponse) ProtoMessage() {}
 
 func (x *IdentityTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[53]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +3237,7 @@ func (x *IdentityTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityTokenResponse.ProtoReflect.Descriptor instead.
 func (*IdentityTokenResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{53}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *IdentityTokenResponse) GetToken() string {
@@ -2966,7 +3256,7 @@ type LoginRequest struct {
 
 func (x *LoginRequest) Reset() {
 	*x = LoginRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[54]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3268,7 @@ func (x *LoginRequest) String() string {
 func (*LoginRequest) ProtoMessage() {}
 
 func (x *LoginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[54]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3281,7 @@ func (x *LoginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoginRequest.ProtoReflect.Descriptor instead.
 func (*LoginRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{54}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *LoginRequest) GetClaim() *Claim {
@@ -3013,7 +3303,7 @@ type LoginResponse struct {
 
 func (x *LoginResponse) Reset() {
 	*x = LoginResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[55]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3315,7 @@ func (x *LoginResponse) String() string {
 func (*LoginResponse) ProtoMessage() {}
 
 func (x *LoginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[55]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3328,7 @@ func (x *LoginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoginResponse.ProtoReflect.Descriptor instead.
 func (*LoginResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{55}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *LoginResponse) GetAccessKeyId() string {
@@ -3083,7 +3373,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[56]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3095,7 +3385,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[56]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3108,7 +3398,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{56}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ApproveRequest) GetClaim() *Claim {
@@ -3163,7 +3453,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[57]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3175,7 +3465,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[57]
+	mi := &file_sekisho_agent_v1_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3188,7 +3478,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{57}
+	return file_sekisho_agent_v1_agent_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ApproveResponse) GetResult() string {
@@ -3270,20 +3560,43 @@ const file_sekisho_agent_v1_agent_proto_rawDesc = "" +
 	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x18\n" +
 	"\aaccount\x18\x03 \x01(\tR\aaccount\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x17\n" +
-	"\aone_job\x18\x05 \x01(\bR\x06oneJob\"#\n" +
+	"\aone_job\x18\x05 \x01(\bR\x06oneJob\"o\n" +
+	"\x06Caller\x12F\n" +
+	"\x0esigned_request\x18\x01 \x01(\v2\x1f.sekisho.agent.v1.SignedRequestR\rsignedRequest\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\fR\tpublicKey\"\xb2\x01\n" +
 	"\rDemandRequest\x12\x12\n" +
-	"\x04pool\x18\x01 \x01(\tR\x04pool\"j\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\tR\x05known\x12-\n" +
+	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x16\n" +
+	"\x06prefix\x18\x04 \x01(\tR\x06prefix\x120\n" +
+	"\x06caller\x18\x05 \x01(\v2\x18.sekisho.agent.v1.CallerR\x06caller\"\xb5\x01\n" +
 	"\x0eDemandResponse\x12\x16\n" +
 	"\x06queued\x18\x01 \x01(\x05R\x06queued\x12\x12\n" +
 	"\x04busy\x18\x02 \x01(\x05R\x04busy\x12\x12\n" +
 	"\x04idle\x18\x03 \x01(\x05R\x04idle\x12\x18\n" +
-	"\adesired\x18\x04 \x01(\x05R\adesired\"=\n" +
+	"\adesired\x18\x04 \x01(\x05R\adesired\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x123\n" +
+	"\x06agents\x18\x06 \x03(\v2\x1b.sekisho.agent.v1.PoolAgentR\x06agents\"y\n" +
+	"\tPoolAgent\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04busy\x18\x02 \x01(\bR\x04busy\x12\x16\n" +
+	"\x06online\x18\x03 \x01(\bR\x06online\x12\x12\n" +
+	"\x04over\x18\x04 \x01(\bR\x04over\x12\x18\n" +
+	"\arefuses\x18\x05 \x01(\tR\arefuses\"o\n" +
 	"\x11JustInTimeRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x14\n" +
-	"\x05agent\x18\x02 \x01(\tR\x05agent\"^\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x120\n" +
+	"\x06caller\x18\x03 \x01(\v2\x18.sekisho.agent.v1.CallerR\x06caller\"^\n" +
 	"\x12JustInTimeResponse\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x124\n" +
-	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\")\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"k\n" +
+	"\rRetireRequest\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x120\n" +
+	"\x06caller\x18\x03 \x01(\v2\x18.sekisho.agent.v1.CallerR\x06caller\"$\n" +
+	"\x0eRetireResponse\x12\x12\n" +
+	"\x04busy\x18\x01 \x01(\bR\x04busy\")\n" +
 	"\fTokenRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\"T\n" +
 	"\rTokenResponse\x12\x14\n" +
@@ -3423,14 +3736,15 @@ const file_sekisho_agent_v1_agent_proto_rawDesc = "" +
 	"on_timeout\x18\x06 \x01(\tR\tonTimeout\"C\n" +
 	"\x0fApproveResponse\x12\x16\n" +
 	"\x06result\x18\x01 \x01(\tR\x06result\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage2\xc6\x10\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage2\x93\x11\n" +
 	"\fAgentService\x12H\n" +
 	"\x05Hello\x12\x1e.sekisho.agent.v1.HelloRequest\x1a\x1f.sekisho.agent.v1.HelloResponse\x12H\n" +
 	"\x05Check\x12\x1e.sekisho.agent.v1.CheckRequest\x1a\x1f.sekisho.agent.v1.CheckResponse\x12K\n" +
 	"\x06Enroll\x12\x1f.sekisho.agent.v1.EnrollRequest\x1a .sekisho.agent.v1.EnrollResponse\x12K\n" +
 	"\x06Demand\x12\x1f.sekisho.agent.v1.DemandRequest\x1a .sekisho.agent.v1.DemandResponse\x12W\n" +
 	"\n" +
-	"JustInTime\x12#.sekisho.agent.v1.JustInTimeRequest\x1a$.sekisho.agent.v1.JustInTimeResponse\x12H\n" +
+	"JustInTime\x12#.sekisho.agent.v1.JustInTimeRequest\x1a$.sekisho.agent.v1.JustInTimeResponse\x12K\n" +
+	"\x06Retire\x12\x1f.sekisho.agent.v1.RetireRequest\x1a .sekisho.agent.v1.RetireResponse\x12H\n" +
 	"\x05Token\x12\x1e.sekisho.agent.v1.TokenRequest\x1a\x1f.sekisho.agent.v1.TokenResponse\x12K\n" +
 	"\x06Report\x12\x1f.sekisho.agent.v1.ReportRequest\x1a .sekisho.agent.v1.ReportResponse\x12N\n" +
 	"\aAcquire\x12 .sekisho.agent.v1.AcquireRequest\x1a!.sekisho.agent.v1.AcquireResponse\x12N\n" +
@@ -3465,7 +3779,7 @@ func file_sekisho_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_sekisho_agent_v1_agent_proto_rawDescData
 }
 
-var file_sekisho_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_sekisho_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_sekisho_agent_v1_agent_proto_goTypes = []any{
 	(*HelloRequest)(nil),           // 0: sekisho.agent.v1.HelloRequest
 	(*HelloResponse)(nil),          // 1: sekisho.agent.v1.HelloResponse
@@ -3476,153 +3790,165 @@ var file_sekisho_agent_v1_agent_proto_goTypes = []any{
 	(*Facts)(nil),                  // 6: sekisho.agent.v1.Facts
 	(*EnrollRequest)(nil),          // 7: sekisho.agent.v1.EnrollRequest
 	(*EnrollResponse)(nil),         // 8: sekisho.agent.v1.EnrollResponse
-	(*DemandRequest)(nil),          // 9: sekisho.agent.v1.DemandRequest
-	(*DemandResponse)(nil),         // 10: sekisho.agent.v1.DemandResponse
-	(*JustInTimeRequest)(nil),      // 11: sekisho.agent.v1.JustInTimeRequest
-	(*JustInTimeResponse)(nil),     // 12: sekisho.agent.v1.JustInTimeResponse
-	(*TokenRequest)(nil),           // 13: sekisho.agent.v1.TokenRequest
-	(*TokenResponse)(nil),          // 14: sekisho.agent.v1.TokenResponse
-	(*ReportRequest)(nil),          // 15: sekisho.agent.v1.ReportRequest
-	(*ReportResponse)(nil),         // 16: sekisho.agent.v1.ReportResponse
-	(*AcquireRequest)(nil),         // 17: sekisho.agent.v1.AcquireRequest
-	(*AcquireResponse)(nil),        // 18: sekisho.agent.v1.AcquireResponse
-	(*GoodbyeRequest)(nil),         // 19: sekisho.agent.v1.GoodbyeRequest
-	(*GoodbyeResponse)(nil),        // 20: sekisho.agent.v1.GoodbyeResponse
-	(*RemoveRequest)(nil),          // 21: sekisho.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),         // 22: sekisho.agent.v1.RemoveResponse
-	(*Claim)(nil),                  // 23: sekisho.agent.v1.Claim
-	(*AcknowledgeRequest)(nil),     // 24: sekisho.agent.v1.AcknowledgeRequest
-	(*AcknowledgeResponse)(nil),    // 25: sekisho.agent.v1.AcknowledgeResponse
-	(*RenewRequest)(nil),           // 26: sekisho.agent.v1.RenewRequest
-	(*RenewResponse)(nil),          // 27: sekisho.agent.v1.RenewResponse
-	(*ReleaseRequest)(nil),         // 28: sekisho.agent.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),        // 29: sekisho.agent.v1.ReleaseResponse
-	(*CompleteRequest)(nil),        // 30: sekisho.agent.v1.CompleteRequest
-	(*CompleteResponse)(nil),       // 31: sekisho.agent.v1.CompleteResponse
-	(*UpdateRequest)(nil),          // 32: sekisho.agent.v1.UpdateRequest
-	(*UpdateResponse)(nil),         // 33: sekisho.agent.v1.UpdateResponse
-	(*AppendLogRequest)(nil),       // 34: sekisho.agent.v1.AppendLogRequest
-	(*AppendLogResponse)(nil),      // 35: sekisho.agent.v1.AppendLogResponse
-	(*AttachRequest)(nil),          // 36: sekisho.agent.v1.AttachRequest
-	(*AttachResponse)(nil),         // 37: sekisho.agent.v1.AttachResponse
-	(*SetRunNumberRequest)(nil),    // 38: sekisho.agent.v1.SetRunNumberRequest
-	(*SetRunNumberResponse)(nil),   // 39: sekisho.agent.v1.SetRunNumberResponse
-	(*AddTagRequest)(nil),          // 40: sekisho.agent.v1.AddTagRequest
-	(*AddTagResponse)(nil),         // 41: sekisho.agent.v1.AddTagResponse
-	(*FinishArtifactRequest)(nil),  // 42: sekisho.agent.v1.FinishArtifactRequest
-	(*FinishArtifactResponse)(nil), // 43: sekisho.agent.v1.FinishArtifactResponse
-	(*ArtifactsRequest)(nil),       // 44: sekisho.agent.v1.ArtifactsRequest
-	(*ArtifactsResponse)(nil),      // 45: sekisho.agent.v1.ArtifactsResponse
-	(*Artifact)(nil),               // 46: sekisho.agent.v1.Artifact
-	(*FilesRequest)(nil),           // 47: sekisho.agent.v1.FilesRequest
-	(*FilesResponse)(nil),          // 48: sekisho.agent.v1.FilesResponse
-	(*File)(nil),                   // 49: sekisho.agent.v1.File
-	(*RunsRequest)(nil),            // 50: sekisho.agent.v1.RunsRequest
-	(*RunsResponse)(nil),           // 51: sekisho.agent.v1.RunsResponse
-	(*IdentityTokenRequest)(nil),   // 52: sekisho.agent.v1.IdentityTokenRequest
-	(*IdentityTokenResponse)(nil),  // 53: sekisho.agent.v1.IdentityTokenResponse
-	(*LoginRequest)(nil),           // 54: sekisho.agent.v1.LoginRequest
-	(*LoginResponse)(nil),          // 55: sekisho.agent.v1.LoginResponse
-	(*ApproveRequest)(nil),         // 56: sekisho.agent.v1.ApproveRequest
-	(*ApproveResponse)(nil),        // 57: sekisho.agent.v1.ApproveResponse
-	nil,                            // 58: sekisho.agent.v1.SignedRequest.HeadersEntry
-	nil,                            // 59: sekisho.agent.v1.Facts.CapabilitiesEntry
-	nil,                            // 60: sekisho.agent.v1.FinishArtifactRequest.PropertiesEntry
-	nil,                            // 61: sekisho.agent.v1.Artifact.PropertiesEntry
-	(*timestamppb.Timestamp)(nil),  // 62: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 63: google.protobuf.Duration
+	(*Caller)(nil),                 // 9: sekisho.agent.v1.Caller
+	(*DemandRequest)(nil),          // 10: sekisho.agent.v1.DemandRequest
+	(*DemandResponse)(nil),         // 11: sekisho.agent.v1.DemandResponse
+	(*PoolAgent)(nil),              // 12: sekisho.agent.v1.PoolAgent
+	(*JustInTimeRequest)(nil),      // 13: sekisho.agent.v1.JustInTimeRequest
+	(*JustInTimeResponse)(nil),     // 14: sekisho.agent.v1.JustInTimeResponse
+	(*RetireRequest)(nil),          // 15: sekisho.agent.v1.RetireRequest
+	(*RetireResponse)(nil),         // 16: sekisho.agent.v1.RetireResponse
+	(*TokenRequest)(nil),           // 17: sekisho.agent.v1.TokenRequest
+	(*TokenResponse)(nil),          // 18: sekisho.agent.v1.TokenResponse
+	(*ReportRequest)(nil),          // 19: sekisho.agent.v1.ReportRequest
+	(*ReportResponse)(nil),         // 20: sekisho.agent.v1.ReportResponse
+	(*AcquireRequest)(nil),         // 21: sekisho.agent.v1.AcquireRequest
+	(*AcquireResponse)(nil),        // 22: sekisho.agent.v1.AcquireResponse
+	(*GoodbyeRequest)(nil),         // 23: sekisho.agent.v1.GoodbyeRequest
+	(*GoodbyeResponse)(nil),        // 24: sekisho.agent.v1.GoodbyeResponse
+	(*RemoveRequest)(nil),          // 25: sekisho.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),         // 26: sekisho.agent.v1.RemoveResponse
+	(*Claim)(nil),                  // 27: sekisho.agent.v1.Claim
+	(*AcknowledgeRequest)(nil),     // 28: sekisho.agent.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),    // 29: sekisho.agent.v1.AcknowledgeResponse
+	(*RenewRequest)(nil),           // 30: sekisho.agent.v1.RenewRequest
+	(*RenewResponse)(nil),          // 31: sekisho.agent.v1.RenewResponse
+	(*ReleaseRequest)(nil),         // 32: sekisho.agent.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),        // 33: sekisho.agent.v1.ReleaseResponse
+	(*CompleteRequest)(nil),        // 34: sekisho.agent.v1.CompleteRequest
+	(*CompleteResponse)(nil),       // 35: sekisho.agent.v1.CompleteResponse
+	(*UpdateRequest)(nil),          // 36: sekisho.agent.v1.UpdateRequest
+	(*UpdateResponse)(nil),         // 37: sekisho.agent.v1.UpdateResponse
+	(*AppendLogRequest)(nil),       // 38: sekisho.agent.v1.AppendLogRequest
+	(*AppendLogResponse)(nil),      // 39: sekisho.agent.v1.AppendLogResponse
+	(*AttachRequest)(nil),          // 40: sekisho.agent.v1.AttachRequest
+	(*AttachResponse)(nil),         // 41: sekisho.agent.v1.AttachResponse
+	(*SetRunNumberRequest)(nil),    // 42: sekisho.agent.v1.SetRunNumberRequest
+	(*SetRunNumberResponse)(nil),   // 43: sekisho.agent.v1.SetRunNumberResponse
+	(*AddTagRequest)(nil),          // 44: sekisho.agent.v1.AddTagRequest
+	(*AddTagResponse)(nil),         // 45: sekisho.agent.v1.AddTagResponse
+	(*FinishArtifactRequest)(nil),  // 46: sekisho.agent.v1.FinishArtifactRequest
+	(*FinishArtifactResponse)(nil), // 47: sekisho.agent.v1.FinishArtifactResponse
+	(*ArtifactsRequest)(nil),       // 48: sekisho.agent.v1.ArtifactsRequest
+	(*ArtifactsResponse)(nil),      // 49: sekisho.agent.v1.ArtifactsResponse
+	(*Artifact)(nil),               // 50: sekisho.agent.v1.Artifact
+	(*FilesRequest)(nil),           // 51: sekisho.agent.v1.FilesRequest
+	(*FilesResponse)(nil),          // 52: sekisho.agent.v1.FilesResponse
+	(*File)(nil),                   // 53: sekisho.agent.v1.File
+	(*RunsRequest)(nil),            // 54: sekisho.agent.v1.RunsRequest
+	(*RunsResponse)(nil),           // 55: sekisho.agent.v1.RunsResponse
+	(*IdentityTokenRequest)(nil),   // 56: sekisho.agent.v1.IdentityTokenRequest
+	(*IdentityTokenResponse)(nil),  // 57: sekisho.agent.v1.IdentityTokenResponse
+	(*LoginRequest)(nil),           // 58: sekisho.agent.v1.LoginRequest
+	(*LoginResponse)(nil),          // 59: sekisho.agent.v1.LoginResponse
+	(*ApproveRequest)(nil),         // 60: sekisho.agent.v1.ApproveRequest
+	(*ApproveResponse)(nil),        // 61: sekisho.agent.v1.ApproveResponse
+	nil,                            // 62: sekisho.agent.v1.SignedRequest.HeadersEntry
+	nil,                            // 63: sekisho.agent.v1.Facts.CapabilitiesEntry
+	nil,                            // 64: sekisho.agent.v1.FinishArtifactRequest.PropertiesEntry
+	nil,                            // 65: sekisho.agent.v1.Artifact.PropertiesEntry
+	(*timestamppb.Timestamp)(nil),  // 66: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 67: google.protobuf.Duration
 }
 var file_sekisho_agent_v1_agent_proto_depIdxs = []int32{
-	62, // 0: sekisho.agent.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
+	66, // 0: sekisho.agent.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
 	3,  // 1: sekisho.agent.v1.Credential.signed_request:type_name -> sekisho.agent.v1.SignedRequest
-	58, // 2: sekisho.agent.v1.SignedRequest.headers:type_name -> sekisho.agent.v1.SignedRequest.HeadersEntry
+	62, // 2: sekisho.agent.v1.SignedRequest.headers:type_name -> sekisho.agent.v1.SignedRequest.HeadersEntry
 	2,  // 3: sekisho.agent.v1.CheckRequest.credential:type_name -> sekisho.agent.v1.Credential
-	59, // 4: sekisho.agent.v1.Facts.capabilities:type_name -> sekisho.agent.v1.Facts.CapabilitiesEntry
+	63, // 4: sekisho.agent.v1.Facts.capabilities:type_name -> sekisho.agent.v1.Facts.CapabilitiesEntry
 	2,  // 5: sekisho.agent.v1.EnrollRequest.credential:type_name -> sekisho.agent.v1.Credential
 	6,  // 6: sekisho.agent.v1.EnrollRequest.facts:type_name -> sekisho.agent.v1.Facts
-	62, // 7: sekisho.agent.v1.JustInTimeResponse.expires:type_name -> google.protobuf.Timestamp
-	63, // 8: sekisho.agent.v1.TokenResponse.life:type_name -> google.protobuf.Duration
-	6,  // 9: sekisho.agent.v1.ReportRequest.facts:type_name -> sekisho.agent.v1.Facts
-	63, // 10: sekisho.agent.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	23, // 11: sekisho.agent.v1.AcknowledgeRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 12: sekisho.agent.v1.RenewRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 13: sekisho.agent.v1.ReleaseRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 14: sekisho.agent.v1.CompleteRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 15: sekisho.agent.v1.UpdateRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 16: sekisho.agent.v1.AppendLogRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 17: sekisho.agent.v1.AttachRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 18: sekisho.agent.v1.SetRunNumberRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 19: sekisho.agent.v1.AddTagRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 20: sekisho.agent.v1.FinishArtifactRequest.claim:type_name -> sekisho.agent.v1.Claim
-	60, // 21: sekisho.agent.v1.FinishArtifactRequest.properties:type_name -> sekisho.agent.v1.FinishArtifactRequest.PropertiesEntry
-	23, // 22: sekisho.agent.v1.ArtifactsRequest.claim:type_name -> sekisho.agent.v1.Claim
-	46, // 23: sekisho.agent.v1.ArtifactsResponse.artifacts:type_name -> sekisho.agent.v1.Artifact
-	61, // 24: sekisho.agent.v1.Artifact.properties:type_name -> sekisho.agent.v1.Artifact.PropertiesEntry
-	23, // 25: sekisho.agent.v1.FilesRequest.claim:type_name -> sekisho.agent.v1.Claim
-	49, // 26: sekisho.agent.v1.FilesResponse.files:type_name -> sekisho.agent.v1.File
-	23, // 27: sekisho.agent.v1.RunsRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 28: sekisho.agent.v1.IdentityTokenRequest.claim:type_name -> sekisho.agent.v1.Claim
-	23, // 29: sekisho.agent.v1.LoginRequest.claim:type_name -> sekisho.agent.v1.Claim
-	62, // 30: sekisho.agent.v1.LoginResponse.expires:type_name -> google.protobuf.Timestamp
-	23, // 31: sekisho.agent.v1.ApproveRequest.claim:type_name -> sekisho.agent.v1.Claim
-	63, // 32: sekisho.agent.v1.ApproveRequest.timeout:type_name -> google.protobuf.Duration
-	0,  // 33: sekisho.agent.v1.AgentService.Hello:input_type -> sekisho.agent.v1.HelloRequest
-	4,  // 34: sekisho.agent.v1.AgentService.Check:input_type -> sekisho.agent.v1.CheckRequest
-	7,  // 35: sekisho.agent.v1.AgentService.Enroll:input_type -> sekisho.agent.v1.EnrollRequest
-	9,  // 36: sekisho.agent.v1.AgentService.Demand:input_type -> sekisho.agent.v1.DemandRequest
-	11, // 37: sekisho.agent.v1.AgentService.JustInTime:input_type -> sekisho.agent.v1.JustInTimeRequest
-	13, // 38: sekisho.agent.v1.AgentService.Token:input_type -> sekisho.agent.v1.TokenRequest
-	15, // 39: sekisho.agent.v1.AgentService.Report:input_type -> sekisho.agent.v1.ReportRequest
-	17, // 40: sekisho.agent.v1.AgentService.Acquire:input_type -> sekisho.agent.v1.AcquireRequest
-	19, // 41: sekisho.agent.v1.AgentService.Goodbye:input_type -> sekisho.agent.v1.GoodbyeRequest
-	21, // 42: sekisho.agent.v1.AgentService.Remove:input_type -> sekisho.agent.v1.RemoveRequest
-	24, // 43: sekisho.agent.v1.AgentService.Acknowledge:input_type -> sekisho.agent.v1.AcknowledgeRequest
-	26, // 44: sekisho.agent.v1.AgentService.Renew:input_type -> sekisho.agent.v1.RenewRequest
-	28, // 45: sekisho.agent.v1.AgentService.Release:input_type -> sekisho.agent.v1.ReleaseRequest
-	30, // 46: sekisho.agent.v1.AgentService.Complete:input_type -> sekisho.agent.v1.CompleteRequest
-	32, // 47: sekisho.agent.v1.AgentService.Update:input_type -> sekisho.agent.v1.UpdateRequest
-	34, // 48: sekisho.agent.v1.AgentService.AppendLog:input_type -> sekisho.agent.v1.AppendLogRequest
-	36, // 49: sekisho.agent.v1.AgentService.Attach:input_type -> sekisho.agent.v1.AttachRequest
-	38, // 50: sekisho.agent.v1.AgentService.SetRunNumber:input_type -> sekisho.agent.v1.SetRunNumberRequest
-	40, // 51: sekisho.agent.v1.AgentService.AddTag:input_type -> sekisho.agent.v1.AddTagRequest
-	42, // 52: sekisho.agent.v1.AgentService.FinishArtifact:input_type -> sekisho.agent.v1.FinishArtifactRequest
-	44, // 53: sekisho.agent.v1.AgentService.Artifacts:input_type -> sekisho.agent.v1.ArtifactsRequest
-	47, // 54: sekisho.agent.v1.AgentService.Files:input_type -> sekisho.agent.v1.FilesRequest
-	50, // 55: sekisho.agent.v1.AgentService.Runs:input_type -> sekisho.agent.v1.RunsRequest
-	52, // 56: sekisho.agent.v1.AgentService.IdentityToken:input_type -> sekisho.agent.v1.IdentityTokenRequest
-	54, // 57: sekisho.agent.v1.AgentService.Login:input_type -> sekisho.agent.v1.LoginRequest
-	56, // 58: sekisho.agent.v1.AgentService.Approve:input_type -> sekisho.agent.v1.ApproveRequest
-	1,  // 59: sekisho.agent.v1.AgentService.Hello:output_type -> sekisho.agent.v1.HelloResponse
-	5,  // 60: sekisho.agent.v1.AgentService.Check:output_type -> sekisho.agent.v1.CheckResponse
-	8,  // 61: sekisho.agent.v1.AgentService.Enroll:output_type -> sekisho.agent.v1.EnrollResponse
-	10, // 62: sekisho.agent.v1.AgentService.Demand:output_type -> sekisho.agent.v1.DemandResponse
-	12, // 63: sekisho.agent.v1.AgentService.JustInTime:output_type -> sekisho.agent.v1.JustInTimeResponse
-	14, // 64: sekisho.agent.v1.AgentService.Token:output_type -> sekisho.agent.v1.TokenResponse
-	16, // 65: sekisho.agent.v1.AgentService.Report:output_type -> sekisho.agent.v1.ReportResponse
-	18, // 66: sekisho.agent.v1.AgentService.Acquire:output_type -> sekisho.agent.v1.AcquireResponse
-	20, // 67: sekisho.agent.v1.AgentService.Goodbye:output_type -> sekisho.agent.v1.GoodbyeResponse
-	22, // 68: sekisho.agent.v1.AgentService.Remove:output_type -> sekisho.agent.v1.RemoveResponse
-	25, // 69: sekisho.agent.v1.AgentService.Acknowledge:output_type -> sekisho.agent.v1.AcknowledgeResponse
-	27, // 70: sekisho.agent.v1.AgentService.Renew:output_type -> sekisho.agent.v1.RenewResponse
-	29, // 71: sekisho.agent.v1.AgentService.Release:output_type -> sekisho.agent.v1.ReleaseResponse
-	31, // 72: sekisho.agent.v1.AgentService.Complete:output_type -> sekisho.agent.v1.CompleteResponse
-	33, // 73: sekisho.agent.v1.AgentService.Update:output_type -> sekisho.agent.v1.UpdateResponse
-	35, // 74: sekisho.agent.v1.AgentService.AppendLog:output_type -> sekisho.agent.v1.AppendLogResponse
-	37, // 75: sekisho.agent.v1.AgentService.Attach:output_type -> sekisho.agent.v1.AttachResponse
-	39, // 76: sekisho.agent.v1.AgentService.SetRunNumber:output_type -> sekisho.agent.v1.SetRunNumberResponse
-	41, // 77: sekisho.agent.v1.AgentService.AddTag:output_type -> sekisho.agent.v1.AddTagResponse
-	43, // 78: sekisho.agent.v1.AgentService.FinishArtifact:output_type -> sekisho.agent.v1.FinishArtifactResponse
-	45, // 79: sekisho.agent.v1.AgentService.Artifacts:output_type -> sekisho.agent.v1.ArtifactsResponse
-	48, // 80: sekisho.agent.v1.AgentService.Files:output_type -> sekisho.agent.v1.FilesResponse
-	51, // 81: sekisho.agent.v1.AgentService.Runs:output_type -> sekisho.agent.v1.RunsResponse
-	53, // 82: sekisho.agent.v1.AgentService.IdentityToken:output_type -> sekisho.agent.v1.IdentityTokenResponse
-	55, // 83: sekisho.agent.v1.AgentService.Login:output_type -> sekisho.agent.v1.LoginResponse
-	57, // 84: sekisho.agent.v1.AgentService.Approve:output_type -> sekisho.agent.v1.ApproveResponse
-	59, // [59:85] is the sub-list for method output_type
-	33, // [33:59] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	3,  // 7: sekisho.agent.v1.Caller.signed_request:type_name -> sekisho.agent.v1.SignedRequest
+	67, // 8: sekisho.agent.v1.DemandRequest.wait:type_name -> google.protobuf.Duration
+	9,  // 9: sekisho.agent.v1.DemandRequest.caller:type_name -> sekisho.agent.v1.Caller
+	12, // 10: sekisho.agent.v1.DemandResponse.agents:type_name -> sekisho.agent.v1.PoolAgent
+	9,  // 11: sekisho.agent.v1.JustInTimeRequest.caller:type_name -> sekisho.agent.v1.Caller
+	66, // 12: sekisho.agent.v1.JustInTimeResponse.expires:type_name -> google.protobuf.Timestamp
+	9,  // 13: sekisho.agent.v1.RetireRequest.caller:type_name -> sekisho.agent.v1.Caller
+	67, // 14: sekisho.agent.v1.TokenResponse.life:type_name -> google.protobuf.Duration
+	6,  // 15: sekisho.agent.v1.ReportRequest.facts:type_name -> sekisho.agent.v1.Facts
+	67, // 16: sekisho.agent.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	27, // 17: sekisho.agent.v1.AcknowledgeRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 18: sekisho.agent.v1.RenewRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 19: sekisho.agent.v1.ReleaseRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 20: sekisho.agent.v1.CompleteRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 21: sekisho.agent.v1.UpdateRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 22: sekisho.agent.v1.AppendLogRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 23: sekisho.agent.v1.AttachRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 24: sekisho.agent.v1.SetRunNumberRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 25: sekisho.agent.v1.AddTagRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 26: sekisho.agent.v1.FinishArtifactRequest.claim:type_name -> sekisho.agent.v1.Claim
+	64, // 27: sekisho.agent.v1.FinishArtifactRequest.properties:type_name -> sekisho.agent.v1.FinishArtifactRequest.PropertiesEntry
+	27, // 28: sekisho.agent.v1.ArtifactsRequest.claim:type_name -> sekisho.agent.v1.Claim
+	50, // 29: sekisho.agent.v1.ArtifactsResponse.artifacts:type_name -> sekisho.agent.v1.Artifact
+	65, // 30: sekisho.agent.v1.Artifact.properties:type_name -> sekisho.agent.v1.Artifact.PropertiesEntry
+	27, // 31: sekisho.agent.v1.FilesRequest.claim:type_name -> sekisho.agent.v1.Claim
+	53, // 32: sekisho.agent.v1.FilesResponse.files:type_name -> sekisho.agent.v1.File
+	27, // 33: sekisho.agent.v1.RunsRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 34: sekisho.agent.v1.IdentityTokenRequest.claim:type_name -> sekisho.agent.v1.Claim
+	27, // 35: sekisho.agent.v1.LoginRequest.claim:type_name -> sekisho.agent.v1.Claim
+	66, // 36: sekisho.agent.v1.LoginResponse.expires:type_name -> google.protobuf.Timestamp
+	27, // 37: sekisho.agent.v1.ApproveRequest.claim:type_name -> sekisho.agent.v1.Claim
+	67, // 38: sekisho.agent.v1.ApproveRequest.timeout:type_name -> google.protobuf.Duration
+	0,  // 39: sekisho.agent.v1.AgentService.Hello:input_type -> sekisho.agent.v1.HelloRequest
+	4,  // 40: sekisho.agent.v1.AgentService.Check:input_type -> sekisho.agent.v1.CheckRequest
+	7,  // 41: sekisho.agent.v1.AgentService.Enroll:input_type -> sekisho.agent.v1.EnrollRequest
+	10, // 42: sekisho.agent.v1.AgentService.Demand:input_type -> sekisho.agent.v1.DemandRequest
+	13, // 43: sekisho.agent.v1.AgentService.JustInTime:input_type -> sekisho.agent.v1.JustInTimeRequest
+	15, // 44: sekisho.agent.v1.AgentService.Retire:input_type -> sekisho.agent.v1.RetireRequest
+	17, // 45: sekisho.agent.v1.AgentService.Token:input_type -> sekisho.agent.v1.TokenRequest
+	19, // 46: sekisho.agent.v1.AgentService.Report:input_type -> sekisho.agent.v1.ReportRequest
+	21, // 47: sekisho.agent.v1.AgentService.Acquire:input_type -> sekisho.agent.v1.AcquireRequest
+	23, // 48: sekisho.agent.v1.AgentService.Goodbye:input_type -> sekisho.agent.v1.GoodbyeRequest
+	25, // 49: sekisho.agent.v1.AgentService.Remove:input_type -> sekisho.agent.v1.RemoveRequest
+	28, // 50: sekisho.agent.v1.AgentService.Acknowledge:input_type -> sekisho.agent.v1.AcknowledgeRequest
+	30, // 51: sekisho.agent.v1.AgentService.Renew:input_type -> sekisho.agent.v1.RenewRequest
+	32, // 52: sekisho.agent.v1.AgentService.Release:input_type -> sekisho.agent.v1.ReleaseRequest
+	34, // 53: sekisho.agent.v1.AgentService.Complete:input_type -> sekisho.agent.v1.CompleteRequest
+	36, // 54: sekisho.agent.v1.AgentService.Update:input_type -> sekisho.agent.v1.UpdateRequest
+	38, // 55: sekisho.agent.v1.AgentService.AppendLog:input_type -> sekisho.agent.v1.AppendLogRequest
+	40, // 56: sekisho.agent.v1.AgentService.Attach:input_type -> sekisho.agent.v1.AttachRequest
+	42, // 57: sekisho.agent.v1.AgentService.SetRunNumber:input_type -> sekisho.agent.v1.SetRunNumberRequest
+	44, // 58: sekisho.agent.v1.AgentService.AddTag:input_type -> sekisho.agent.v1.AddTagRequest
+	46, // 59: sekisho.agent.v1.AgentService.FinishArtifact:input_type -> sekisho.agent.v1.FinishArtifactRequest
+	48, // 60: sekisho.agent.v1.AgentService.Artifacts:input_type -> sekisho.agent.v1.ArtifactsRequest
+	51, // 61: sekisho.agent.v1.AgentService.Files:input_type -> sekisho.agent.v1.FilesRequest
+	54, // 62: sekisho.agent.v1.AgentService.Runs:input_type -> sekisho.agent.v1.RunsRequest
+	56, // 63: sekisho.agent.v1.AgentService.IdentityToken:input_type -> sekisho.agent.v1.IdentityTokenRequest
+	58, // 64: sekisho.agent.v1.AgentService.Login:input_type -> sekisho.agent.v1.LoginRequest
+	60, // 65: sekisho.agent.v1.AgentService.Approve:input_type -> sekisho.agent.v1.ApproveRequest
+	1,  // 66: sekisho.agent.v1.AgentService.Hello:output_type -> sekisho.agent.v1.HelloResponse
+	5,  // 67: sekisho.agent.v1.AgentService.Check:output_type -> sekisho.agent.v1.CheckResponse
+	8,  // 68: sekisho.agent.v1.AgentService.Enroll:output_type -> sekisho.agent.v1.EnrollResponse
+	11, // 69: sekisho.agent.v1.AgentService.Demand:output_type -> sekisho.agent.v1.DemandResponse
+	14, // 70: sekisho.agent.v1.AgentService.JustInTime:output_type -> sekisho.agent.v1.JustInTimeResponse
+	16, // 71: sekisho.agent.v1.AgentService.Retire:output_type -> sekisho.agent.v1.RetireResponse
+	18, // 72: sekisho.agent.v1.AgentService.Token:output_type -> sekisho.agent.v1.TokenResponse
+	20, // 73: sekisho.agent.v1.AgentService.Report:output_type -> sekisho.agent.v1.ReportResponse
+	22, // 74: sekisho.agent.v1.AgentService.Acquire:output_type -> sekisho.agent.v1.AcquireResponse
+	24, // 75: sekisho.agent.v1.AgentService.Goodbye:output_type -> sekisho.agent.v1.GoodbyeResponse
+	26, // 76: sekisho.agent.v1.AgentService.Remove:output_type -> sekisho.agent.v1.RemoveResponse
+	29, // 77: sekisho.agent.v1.AgentService.Acknowledge:output_type -> sekisho.agent.v1.AcknowledgeResponse
+	31, // 78: sekisho.agent.v1.AgentService.Renew:output_type -> sekisho.agent.v1.RenewResponse
+	33, // 79: sekisho.agent.v1.AgentService.Release:output_type -> sekisho.agent.v1.ReleaseResponse
+	35, // 80: sekisho.agent.v1.AgentService.Complete:output_type -> sekisho.agent.v1.CompleteResponse
+	37, // 81: sekisho.agent.v1.AgentService.Update:output_type -> sekisho.agent.v1.UpdateResponse
+	39, // 82: sekisho.agent.v1.AgentService.AppendLog:output_type -> sekisho.agent.v1.AppendLogResponse
+	41, // 83: sekisho.agent.v1.AgentService.Attach:output_type -> sekisho.agent.v1.AttachResponse
+	43, // 84: sekisho.agent.v1.AgentService.SetRunNumber:output_type -> sekisho.agent.v1.SetRunNumberResponse
+	45, // 85: sekisho.agent.v1.AgentService.AddTag:output_type -> sekisho.agent.v1.AddTagResponse
+	47, // 86: sekisho.agent.v1.AgentService.FinishArtifact:output_type -> sekisho.agent.v1.FinishArtifactResponse
+	49, // 87: sekisho.agent.v1.AgentService.Artifacts:output_type -> sekisho.agent.v1.ArtifactsResponse
+	52, // 88: sekisho.agent.v1.AgentService.Files:output_type -> sekisho.agent.v1.FilesResponse
+	55, // 89: sekisho.agent.v1.AgentService.Runs:output_type -> sekisho.agent.v1.RunsResponse
+	57, // 90: sekisho.agent.v1.AgentService.IdentityToken:output_type -> sekisho.agent.v1.IdentityTokenResponse
+	59, // 91: sekisho.agent.v1.AgentService.Login:output_type -> sekisho.agent.v1.LoginResponse
+	61, // 92: sekisho.agent.v1.AgentService.Approve:output_type -> sekisho.agent.v1.ApproveResponse
+	66, // [66:93] is the sub-list for method output_type
+	39, // [39:66] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_sekisho_agent_v1_agent_proto_init() }
@@ -3641,7 +3967,7 @@ func file_sekisho_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sekisho_agent_v1_agent_proto_rawDesc), len(file_sekisho_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   62,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -46,6 +46,8 @@ const (
 	AgentServiceDemandProcedure = "/sekisho.agent.v1.AgentService/Demand"
 	// AgentServiceJustInTimeProcedure is the fully-qualified name of the AgentService's JustInTime RPC.
 	AgentServiceJustInTimeProcedure = "/sekisho.agent.v1.AgentService/JustInTime"
+	// AgentServiceRetireProcedure is the fully-qualified name of the AgentService's Retire RPC.
+	AgentServiceRetireProcedure = "/sekisho.agent.v1.AgentService/Retire"
 	// AgentServiceTokenProcedure is the fully-qualified name of the AgentService's Token RPC.
 	AgentServiceTokenProcedure = "/sekisho.agent.v1.AgentService/Token"
 	// AgentServiceReportProcedure is the fully-qualified name of the AgentService's Report RPC.
@@ -106,6 +108,9 @@ type AgentServiceClient interface {
 	Demand(context.Context, *connect.Request[v1.DemandRequest]) (*connect.Response[v1.DemandResponse], error)
 	// JustInTime makes a credential for one agent that does one job.
 	JustInTime(context.Context, *connect.Request[v1.JustInTimeRequest]) (*connect.Response[v1.JustInTimeResponse], error)
+	// Retire removes an agent that has no job, and the credentials that were made for one of its name: none of that name gets a job
+	// from then on. One that has a job keeps it, and stays. Again, it changes nothing.
+	Retire(context.Context, *connect.Request[v1.RetireRequest]) (*connect.Response[v1.RetireResponse], error)
 	// Token returns a token for the calls below.
 	Token(context.Context, *connect.Request[v1.TokenRequest]) (*connect.Response[v1.TokenResponse], error)
 	// Report tells what the agent is and can do.
@@ -175,6 +180,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceJustInTimeProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("JustInTime")),
+			connect.WithClientOptions(opts...),
+		),
+		retire: connect.NewClient[v1.RetireRequest, v1.RetireResponse](
+			httpClient,
+			baseURL+AgentServiceRetireProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("Retire")),
 			connect.WithClientOptions(opts...),
 		),
 		token: connect.NewClient[v1.TokenRequest, v1.TokenResponse](
@@ -313,6 +324,7 @@ type agentServiceClient struct {
 	enroll         *connect.Client[v1.EnrollRequest, v1.EnrollResponse]
 	demand         *connect.Client[v1.DemandRequest, v1.DemandResponse]
 	justInTime     *connect.Client[v1.JustInTimeRequest, v1.JustInTimeResponse]
+	retire         *connect.Client[v1.RetireRequest, v1.RetireResponse]
 	token          *connect.Client[v1.TokenRequest, v1.TokenResponse]
 	report         *connect.Client[v1.ReportRequest, v1.ReportResponse]
 	acquire        *connect.Client[v1.AcquireRequest, v1.AcquireResponse]
@@ -359,6 +371,11 @@ func (c *agentServiceClient) Demand(ctx context.Context, req *connect.Request[v1
 // JustInTime calls sekisho.agent.v1.AgentService.JustInTime.
 func (c *agentServiceClient) JustInTime(ctx context.Context, req *connect.Request[v1.JustInTimeRequest]) (*connect.Response[v1.JustInTimeResponse], error) {
 	return c.justInTime.CallUnary(ctx, req)
+}
+
+// Retire calls sekisho.agent.v1.AgentService.Retire.
+func (c *agentServiceClient) Retire(ctx context.Context, req *connect.Request[v1.RetireRequest]) (*connect.Response[v1.RetireResponse], error) {
+	return c.retire.CallUnary(ctx, req)
 }
 
 // Token calls sekisho.agent.v1.AgentService.Token.
@@ -478,6 +495,9 @@ type AgentServiceHandler interface {
 	Demand(context.Context, *connect.Request[v1.DemandRequest]) (*connect.Response[v1.DemandResponse], error)
 	// JustInTime makes a credential for one agent that does one job.
 	JustInTime(context.Context, *connect.Request[v1.JustInTimeRequest]) (*connect.Response[v1.JustInTimeResponse], error)
+	// Retire removes an agent that has no job, and the credentials that were made for one of its name: none of that name gets a job
+	// from then on. One that has a job keeps it, and stays. Again, it changes nothing.
+	Retire(context.Context, *connect.Request[v1.RetireRequest]) (*connect.Response[v1.RetireResponse], error)
 	// Token returns a token for the calls below.
 	Token(context.Context, *connect.Request[v1.TokenRequest]) (*connect.Response[v1.TokenResponse], error)
 	// Report tells what the agent is and can do.
@@ -543,6 +563,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceJustInTimeProcedure,
 		svc.JustInTime,
 		connect.WithSchema(agentServiceMethods.ByName("JustInTime")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceRetireHandler := connect.NewUnaryHandler(
+		AgentServiceRetireProcedure,
+		svc.Retire,
+		connect.WithSchema(agentServiceMethods.ByName("Retire")),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceTokenHandler := connect.NewUnaryHandler(
@@ -683,6 +709,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceDemandHandler.ServeHTTP(w, r)
 		case AgentServiceJustInTimeProcedure:
 			agentServiceJustInTimeHandler.ServeHTTP(w, r)
+		case AgentServiceRetireProcedure:
+			agentServiceRetireHandler.ServeHTTP(w, r)
 		case AgentServiceTokenProcedure:
 			agentServiceTokenHandler.ServeHTTP(w, r)
 		case AgentServiceReportProcedure:
@@ -752,6 +780,10 @@ func (UnimplementedAgentServiceHandler) Demand(context.Context, *connect.Request
 
 func (UnimplementedAgentServiceHandler) JustInTime(context.Context, *connect.Request[v1.JustInTimeRequest]) (*connect.Response[v1.JustInTimeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sekisho.agent.v1.AgentService.JustInTime is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) Retire(context.Context, *connect.Request[v1.RetireRequest]) (*connect.Response[v1.RetireResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sekisho.agent.v1.AgentService.Retire is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) Token(context.Context, *connect.Request[v1.TokenRequest]) (*connect.Response[v1.TokenResponse], error) {
