@@ -92,7 +92,7 @@ func (s *service) demand(ctx context.Context, c *caller, in *agentv1.DemandReque
 }
 
 func (s *service) demandNow(ctx context.Context, c *caller, in *agentv1.DemandRequest) (*agentv1.DemandResponse, error) {
-	d, err := s.o.Pools.Demand(ctx, &c.Caller, in.GetPool(), func(ctx context.Context, p *pool.Pool) (int, error) {
+	d, agents, err := s.o.Pools.DemandAgents(ctx, &c.Caller, in.GetPool(), func(ctx context.Context, p *pool.Pool) (int, error) {
 		return s.o.Jobs.Queued(ctx, p.Account, p.Name)
 	})
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *service) demandNow(ctx context.Context, c *caller, in *agentv1.DemandRe
 	}
 	answer := &agentv1.DemandResponse{Queued: int32(d.Queued), Busy: int32(d.Busy), Idle: int32(d.Idle), Desired: int32(d.Desired)}
 	prefix := strings.ToLower(in.GetPrefix())
-	for _, a := range d.Agents {
+	for _, a := range agents {
 		if prefix != "" && strings.HasPrefix(strings.ToLower(a.Name), prefix) {
 			answer.Agents = append(answer.Agents, &agentv1.PoolAgent{Name: a.Name, Busy: a.Busy(), Online: a.Online, Over: a.Used(), Refuses: a.Refuses()})
 		}

@@ -232,24 +232,28 @@ type Demand struct {
 	Busy    int // agents that have a job
 	Idle    int // agents that would take one
 	Desired int // Queued + Busy
-	Agents  []*Agent
 }
 
 // Demand returns the demand of a pool, of which the caller knows how many jobs are queued. Errors: as those of Agents.
 func (s *Service) Demand(ctx context.Context, c *iam.Caller, pool string, queued func(ctx context.Context, p *Pool) (int, error)) (*Demand, error) {
+	d, _, err := s.DemandAgents(ctx, c, pool, queued)
+	return d, err
+}
+
+// DemandAgents is Demand with the agents that it counts.
+func (s *Service) DemandAgents(ctx context.Context, c *iam.Caller, pool string, queued func(ctx context.Context, p *Pool) (int, error)) (*Demand, []*Agent, error) {
 	p, err := s.allowed(ctx, c, "DescribePool", pool)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d := &Demand{}
 	if d.Queued, err = queued(ctx, p); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	agents, err := s.agents(ctx, s.db, p.ID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	d.Agents = agents
 	for _, a := range agents {
 		switch {
 		case a.Busy():
@@ -259,5 +263,5 @@ func (s *Service) Demand(ctx context.Context, c *iam.Caller, pool string, queued
 		}
 	}
 	d.Desired = d.Queued + d.Busy
-	return d, nil
+	return d, agents, nil
 }

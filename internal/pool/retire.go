@@ -9,7 +9,7 @@ import (
 	"github.com/sekisho/sekisho/internal/meta"
 )
 
-// Retire removes an agent that has no job, and the codes that are for its name: once it has returned false, nobody of that name
+// Retire removes an agent that has no job, and returns its id, and the codes that are for its name: once busy is false, nobody of that name
 // gets a job. One that has a job is left alone, and busy is true. It takes agents:CreateEnrollmentCode for an agent that joined by a
 // code of the caller's, or that isn't there, and agents:DeleteAgent for others. Errors: *iam.DeniedError; an [*Error] of kind NotFound
 // or Invalid.
