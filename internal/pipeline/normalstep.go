@@ -7,7 +7,9 @@ import (
 	"github.com/sekisho/sekisho/internal/pipeline/yaml"
 )
 
-// Tasks that have no name in the catalogue of tasks: in the normal form they go by their id.
+// Tasks that go by their id in the normal form: the agent knows them, the catalogue of tasks doesn't have them by the
+// names that steps use. That of checkout and that of publish are published with the agent's sources; nothing published
+// shows what a download step becomes, nor the names of its inputs.
 const (
 	checkoutID = "6d15af64-176c-496d-b583-fd2ae21d4df4"
 	downloadID = "30f35852-3f7e-4c0c-9a88-e127b4f97211"
