@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/sekisho/sekisho/internal/httpx"
+	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/issuer"
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/project"
@@ -29,6 +30,13 @@ func (in *Instance) openProjects() {
 				return find(ctx, account, name)
 			}
 			return "", "", fmt.Errorf("find %s %q: %w", kind, name, project.ErrNotFound)
+		},
+		HasSource: func(ctx context.Context, account, name string) (bool, error) {
+			list, err := in.Git.List(ctx, iam.SystemCaller(account, "pipelines"), account, name, nil, 1)
+			return len(list) > 0, err
+		},
+		OnDelete: func(ctx context.Context, tx *meta.Tx, c *iam.Caller, p *project.Project) error {
+			return in.Git.DeleteProject(ctx, tx, c, p.Account, p.Name)
 		},
 	})
 }

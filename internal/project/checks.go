@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // business hours are the same on every node, whatever its system knows of time zones
 
 	"github.com/bmatcuk/doublestar/v4"
 

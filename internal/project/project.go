@@ -213,13 +213,25 @@ func (s *Service) UpdateProject(ctx context.Context, c *iam.Caller, ref string, 
 }
 
 // DeleteProject deletes a project with its role, its variable groups, service connections and environments. One that has
-// pipelines is deleted only with all, together with their runs; one that has repositories is not. Errors:
-// *iam.DeniedError; [*Error] of kind NotFound, Conflict.
+// pipelines or repositories is deleted only with all, together with their runs and all source, which takes the permission
+// to delete that too. Errors: *iam.DeniedError; [*Error] of kind NotFound, Conflict.
 func (s *Service) DeleteProject(ctx context.Context, c *iam.Caller, ref string, all bool) error {
 	c = orNobody(c)
 	p, err := s.on(ctx, c, "DeleteProject", ref)
 	if err != nil {
 		return err
+	}
+	source, err := s.o.HasSource(ctx, p.Account, p.Name)
+	if err != nil {
+		return err
+	}
+	if source && !all {
+		return errorf(Conflict, "", "the project %s has repositories: delete them first, or say that they are to be deleted with it", p.Name)
+	}
+	if source {
+		if err := s.judge.Check(ctx, c, iam.On(c, "git:DeleteRepository", "arn:aws:git:"+s.o.Region+":"+p.Account+":"+p.Name+"/*")); err != nil {
+			return err
+		}
 	}
 	err = s.update(ctx, c, "DeleteProject", s.ProjectARN(p.Account, p.Name), p.ID, func(tx *meta.Tx) error {
 		var count int
@@ -234,11 +246,14 @@ func (s *Service) DeleteProject(ctx context.Context, c *iam.Caller, ref string, 
 				return err
 			}
 		}
+		if err := s.o.OnDelete(ctx, tx, c, p); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, `DELETE FROM projects WHERE id = $1`, p.ID)
 		return err
 	})
 	if meta.IsForeignKey(err) {
-		return errorf(Conflict, "", "the project %s still has repositories: delete them first", p.Name)
+		return errorf(Conflict, "", "something was just made in the project %s; try again", p.Name)
 	}
 	if err != nil {
 		return err

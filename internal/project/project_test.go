@@ -62,8 +62,13 @@ func testProject(t *testing.T, w *world) {
 	if err := w.directory.AttachPolicy(ctx, w.root, directory.RoleNamed("web"), "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly"); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.DeleteProject(ctx, w.root, "web", true); err != nil {
-		t.Fatal(err)
+	w.source = "web"
+	is(t, "with repositories", w.DeleteProject(ctx, w.root, "web", false), project.ErrConflict)
+	if d := denied(t, "without the permission", w.DeleteProject(ctx, w.user("dev", allow("pipelines:*", "*")), "web", true)); d.Action != "git:DeleteRepository" {
+		t.Error(d)
+	}
+	if err := w.DeleteProject(ctx, w.root, "web", true); err != nil || w.source != "" {
+		t.Fatal(w.source, err)
 	}
 	if _, err := w.directory.Role(ctx, w.root, "web"); err == nil {
 		t.Error("the role is left")

@@ -201,7 +201,8 @@ func (s *Service) trusted(ctx context.Context, p *Project, who *iam.Caller, tags
 	return refusal.Denied(who, r)
 }
 
-// RestoreRole makes the role of a project again, after it was deleted, with nothing but what every role of a project has.
+// RestoreRole makes the role of a project again, after it was deleted, with nothing but what every role of a project has; of
+// one that is there it restores that.
 // Errors: *iam.DeniedError; [*Error] of kind NotFound, Exists, Conflict.
 func (s *Service) RestoreRole(ctx context.Context, c *iam.Caller, ref string) (*Project, error) {
 	c = orNobody(c)
@@ -214,7 +215,7 @@ func (s *Service) RestoreRole(ctx context.Context, c *iam.Caller, ref string) (*
 		return nil, err
 	}
 	if role != nil && role.ID == p.RoleID {
-		return p, nil
+		return p, s.o.Directory.PutInlinePolicy(ctx, system(c, p.Account), directory.RoleNamed(p.Name), ownPolicy, s.basis(p))
 	}
 	p.RoleID = ""
 	return p, s.ensureRole(ctx, c, p)

@@ -32,6 +32,10 @@ type Options struct {
 	// "project/name", or its id. Of one that is not there it returns the ARN that it would have, and [ErrNotFound]. Nil: there
 	// are none.
 	Lookup func(ctx context.Context, account string, kind Kind, name string) (id, arn string, err error)
+	// HasSource reports whether a project has repositories of source. Nil: none has.
+	HasSource func(ctx context.Context, account, project string) (bool, error)
+	// OnDelete runs in the transaction that deletes a project, to delete what other packages keep of it. Nil: they keep nothing.
+	OnDelete func(ctx context.Context, tx *meta.Tx, c *iam.Caller, p *Project) error
 }
 
 // Change is something that was done.
@@ -60,6 +64,12 @@ func New(db *meta.DB, ring *seal.Ring, judge *iam.Judge, o Options) *Service {
 	}
 	if o.OnChange == nil {
 		o.OnChange = func(context.Context, *meta.Tx, Change) error { return nil }
+	}
+	if o.HasSource == nil {
+		o.HasSource = func(context.Context, string, string) (bool, error) { return false, nil }
+	}
+	if o.OnDelete == nil {
+		o.OnDelete = func(context.Context, *meta.Tx, *iam.Caller, *Project) error { return nil }
 	}
 	return &Service{db: db, ring: ring, judge: judge, o: o}
 }

@@ -55,6 +55,7 @@ type world struct {
 	stranger  *iam.Caller // root of other
 	log       *bytes.Buffer
 	repos     map[string]string // ids of repositories by name
+	source    string            // a project that has some
 	at        atomic.Int64
 
 	mu      sync.Mutex
@@ -108,6 +109,15 @@ func (w *world) open() *project.Service {
 				defer w.mu.Unlock()
 				w.changes = append(w.changes, ch)
 			})
+			return nil
+		},
+		HasSource: func(_ context.Context, account, name string) (bool, error) {
+			return account == w.root.Account && name == w.source, nil
+		},
+		OnDelete: func(_ context.Context, _ *meta.Tx, _ *iam.Caller, p *project.Project) error {
+			if p.Name == w.source {
+				w.source = ""
+			}
 			return nil
 		},
 		Lookup: func(_ context.Context, account string, _ project.Kind, name string) (string, string, error) {
