@@ -38,6 +38,9 @@ type attempt struct {
 	claim *agentv1.Claim
 	spool string
 
+	cancelOnce sync.Once
+	cancelled  chan struct{} // closed when the worker was told to end its job
+
 	mu       sync.Mutex
 	stdin    io.WriteCloser // guarded by mu; nil: the worker does not run
 	released string         // guarded by mu; why the job is to be given back
@@ -45,7 +48,7 @@ type attempt struct {
 
 // do runs a job to its end and returns its result, "" if it is not this agent's any more.
 func (a *Agent) do(ctx context.Context, job *work.Job, stop <-chan string) (work.Result, error) {
-	x := &attempt{agent: a, job: job, claim: claimOf(job), spool: a.folder.spoolOf(job.ID, job.Attempt)}
+	x := &attempt{agent: a, job: job, claim: claimOf(job), spool: a.folder.spoolOf(job.ID, job.Attempt), cancelled: make(chan struct{})}
 	s, err := openSpool(x.spool)
 	if err != nil {
 		return "", errors.Join(err, x.giveBack(ctx, "the agent can't keep what the job tells: "+err.Error()))
@@ -135,6 +138,7 @@ func orElse(text, other string) string {
 
 // cancel tells the worker to end its job. Again, it changes nothing.
 func (x *attempt) cancel(why string) {
+	x.cancelOnce.Do(func() { close(x.cancelled) })
 	text, err := json.Marshal(stopWord{why})
 	if err != nil {
 		return
@@ -191,7 +195,7 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 
 	grace := time.Duration(max(x.job.CancelTimeoutMinutes, 1))*time.Minute + killAfter
 	var kill <-chan time.Time
-	lost := ctx.Done()
+	lost, cancelled := ctx.Done(), x.cancelled
 	for {
 		select {
 		case err := <-ended:
@@ -214,6 +218,8 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 			x.released = why
 			x.mu.Unlock()
 			x.cancel(why)
+		case <-cancelled: // the worker knows how long a job has; this is for one that doesn't answer
+			cancelled = nil
 			kill = time.After(grace)
 		case <-lost:
 			lost = nil

@@ -655,3 +655,8 @@ func lines(id string, n int) string {
 	}
 	return b.String()
 }
+
+// nowIn is a clock that is ahead.
+func nowIn(d time.Duration) func() time.Time { return func() time.Time { return time.Now().Add(d) } }
+
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
