@@ -222,7 +222,7 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 			cancelled = nil
 			kill = time.After(grace)
 		case <-lost:
-			lost = nil
+			lost, cancelled = nil, nil
 			x.cancel("it is not this agent's any more")
 			kill = time.After(killAfter)
 		case <-kill:
