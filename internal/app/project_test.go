@@ -10,6 +10,7 @@ import (
 	"time"
 
 	agentwork "github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/git"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/directory"
 	"github.com/sekisho/sekisho/internal/iam/session"
@@ -76,13 +77,31 @@ func TestJobsOfProjects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := w.in.Projects.CreatePipeline(ctx, root, "web", project.NewPipeline{Name: "build", RepositoryKind: project.RepositoryExternal, Repository: "https://git.example/app"})
+	for _, repo := range []string{"app", "lib"} {
+		if _, err := w.in.Git.Create(ctx, root, git.Draft{Name: git.Name{Account: w.in.Account, Project: "web", Repo: repo}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := w.in.Projects.CreatePipeline(ctx, root, "web", project.NewPipeline{Name: "build", Repository: "web/app"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	j := project.Job{ID: "1.a.b#1", Until: time.Now().Add(time.Hour), Identity: agentwork.Identity{
 		Account: p.Account, Project: p.Name, ProjectID: p.ID, Pipeline: l.Name, PipelineID: l.ID, Run: 1, Ref: "refs/heads/main",
 	}}
+	bearer, err := w.in.Projects.JobToken(ctx, j, []string{"web/app"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := func(repo, service string) int {
+		resp, _ := w.raw("GET /git/web/"+repo+"/info/refs?service=git-"+service, "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("job:"+bearer))+"\r\n", "")
+		return resp.StatusCode
+	}
+	for ask, want := range map[[2]string]int{{"app", "upload-pack"}: 200, {"lib", "upload-pack"}: 403, {"lib", "receive-pack"}: 403} {
+		if got := source(ask[0], ask[1]); got != want {
+			t.Errorf("%v: %d, want %d", ask, got, want)
+		}
+	}
 	credentials, err := w.in.Projects.Credentials(ctx, j)
 	if err != nil {
 		t.Fatal(err)
@@ -136,5 +155,17 @@ func TestJobsOfProjects(t *testing.T) {
 	}
 	if got := status("/v2/team/app/manifests/v1"); got != 401 {
 		t.Errorf("after the end of the job: %d", got)
+	}
+	if got := source("app", "upload-pack"); got != 401 {
+		t.Errorf("source after the end of the job: %d", got)
+	}
+	if err := w.in.Projects.DeleteProject(ctx, root, "web", false); !errors.Is(err, project.ErrConflict) {
+		t.Errorf("a project with repositories: %v", err)
+	}
+	if err := w.in.Projects.DeleteProject(ctx, root, "web", true); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.in.Git.Find(ctx, git.Name{Account: w.in.Account, Project: "web", Repo: "app"}); !errors.Is(err, git.ErrOf(git.NotFound)) {
+		t.Errorf("its repository: %v", err)
 	}
 }
