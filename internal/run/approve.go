@@ -267,16 +267,16 @@ func (s *Service) Approve(ctx context.Context, c Claim, step, instructions strin
 		if err != nil {
 			return err
 		}
-		rows, err := x.tx.Query(ctx, `SELECT `+approvalColumns+` FROM run_approvals WHERE run = $1 AND job = $2 AND step = $3`, x.run.ID, jobID(c), step)
+		rows, err := x.tx.Query(ctx, `SELECT `+approvalColumns+` FROM run_approvals WHERE run = $1 AND job = $2 AND step = $3`, x.run.ID, c.Job, step)
 		list, err := collect(rows, err, scanApproval)
 		if err != nil {
 			return err
 		}
 		if len(list) > 0 {
-			a = list[0] // the call was repeated
+			a = list[0] // the call was repeated, maybe by the next who has the job
 			return nil
 		}
-		a = &Approval{ID: uuid.NewString(), Run: x.run.ID, Stage: j.stage, StageAttempt: j.stageAttempt, phase: j.phase, Job: jobID(c), Step: step,
+		a = &Approval{ID: uuid.NewString(), Run: x.run.ID, Stage: j.stage, StageAttempt: j.stageAttempt, phase: j.phase, Job: c.Job, Step: step,
 			Name: j.DisplayName, Instructions: instructions, Needed: 1, own: true, timeoutAs: onTimeout, State: "pending", Created: x.now}
 		for _, who := range notify {
 			if strings.HasPrefix(who, "arn:") {

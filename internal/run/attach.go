@@ -30,6 +30,7 @@ func (s *Service) Attach(ctx context.Context, c Claim, a work.Attachment) error 
 	if int64(len(a.Data)) > s.o.Limits.Attachment {
 		return errorf(Limit, "an attachment has at most %d bytes", s.o.Limits.Attachment)
 	}
+	a.Type, a.Name, a.Step = cleaned(a.Type), cleaned(a.Name), cleaned(a.Step)
 	if a.Type == "" || a.Name == "" || len(a.Type) > maxName || len(a.Name) > maxText || len(a.Step) > maxName {
 		return errorf(Invalid, "an attachment has a type and a name of at most %d characters", maxName)
 	}

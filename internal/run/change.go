@@ -32,6 +32,7 @@ type change struct {
 	dirty    bool                // the run's row has to be written
 	moved    bool                // what follows has to be decided
 	poke     bool
+	err      error // of what can't return one
 }
 
 // facts are what decisions need and is not in the run's own rows. They are read before the transaction: it must not wait.
@@ -114,7 +115,7 @@ func (x *change) end() error {
 			return err
 		}
 	}
-	if err := x.store(); err != nil {
+	if err := errors.Join(x.err, x.store()); err != nil {
 		return err
 	}
 	for _, e := range x.events {

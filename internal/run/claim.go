@@ -184,11 +184,13 @@ func (s *Service) finish(ctx context.Context, c Claim, result work.Result, messa
 	})
 }
 
-// endJob gives a job its result.
+// endJob gives a job its result. Questions of its steps are no longer asked.
 func (x *change) endJob(j *jobRow, result work.Result) {
 	j.State, j.Result, j.finishedAt, j.deadline = work.Completed, result, x.now.UnixMicro(), 0
 	x.moved = true
 	x.tellJob(j, "")
+	_, err := x.tx.Exec(x.ctx, `UPDATE run_approvals SET state = 'canceled', ended_at = $1 WHERE job = $2 AND state = 'pending'`, x.now.UnixMicro(), j.ID)
+	x.err = errors.Join(x.err, err)
 }
 
 // endClaim ends a claim, and with it what was bound to it.
@@ -197,9 +199,6 @@ func (x *change) endClaim(c Claim, state string, result work.Result, cause strin
 		state, string(result), cause, x.now.UnixMicro(), c.Job, c.Attempt)
 	if err == nil {
 		_, err = x.tx.Exec(x.ctx, `UPDATE run_logs SET closed = 1 WHERE job = $1 AND attempt = $2`, c.Job, c.Attempt)
-	}
-	if err == nil {
-		_, err = x.tx.Exec(x.ctx, `UPDATE run_approvals SET state = 'canceled', ended_at = $1 WHERE job = $2 AND state = 'pending'`, x.now.UnixMicro(), jobID(c))
 	}
 	if err == nil && c.Agent != "" {
 		err = pool.End(x.ctx, x.tx, c.Agent, jobID(c))
@@ -258,7 +257,9 @@ func (x *change) giveBack(c Claim, state, cause string) error {
 		return nil
 	}
 	if state == claimLost {
-		j.lost++
+		if !j.server { // it waits, and any node can go on with that
+			j.lost++
+		}
 		x.tell(Event{Type: IssueEvent, Stage: j.stage, Attempt: j.stageAttempt, Phase: j.phase, Job: j.ID, Claim: j.attempt,
 			Issue: &work.Issue{Type: "warning", Message: "The agent was lost: " + cause}})
 	}

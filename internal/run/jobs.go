@@ -19,6 +19,7 @@ const (
 	FollowJob = "run-ended"       // starts what follows a run or a stage
 	PushJob   = "run-push"        // starts what a push triggers
 	RetainJob = "run-retain"      // deletes what was kept long enough
+	ReadJob   = "run-read"        // reads the files of pipelines that are new or were changed
 )
 
 type endPayload struct {
@@ -31,7 +32,10 @@ type followPayload struct {
 	Stage string // empty: the run itself
 }
 
-const retainEvery = time.Hour
+const (
+	retainEvery = time.Hour
+	readEvery   = time.Minute
+)
 
 // Handle has a queue do this package's jobs.
 func (s *Service) Handle(q *job.Queue) {
@@ -56,6 +60,7 @@ func (s *Service) Handle(q *job.Queue) {
 		}
 		return s.pushed(ctx, p)
 	})
+	q.Handle(ReadJob, job.KindOptions{Every: readEvery}, func(ctx context.Context, _ *job.Job) error { return s.ReadNew(ctx) })
 	q.Handle(RetainJob, job.KindOptions{Every: retainEvery}, func(ctx context.Context, _ *job.Job) error {
 		n, err := s.Retain(ctx)
 		if n > 0 {

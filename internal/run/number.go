@@ -36,7 +36,7 @@ func (x *change) number() (string, error) {
 
 // SetRunNumber renames the run of a claim: work.Server.
 func (s *Service) SetRunNumber(ctx context.Context, c Claim, number string) error {
-	number = strings.TrimSpace(number)
+	number = strings.TrimSpace(cleaned(number))
 	if err := flow.CheckNumber(number); err != nil {
 		return errorf(Invalid, "%v", err)
 	}
@@ -58,7 +58,7 @@ func (s *Service) AddTag(ctx context.Context, c Claim, tag string) error {
 
 func (x *change) addTag(tag string) error {
 	tag = strings.TrimSpace(tag)
-	if tag == "" || len(tag) > maxName || strings.ContainsAny(tag, "\n\r\t,") {
+	if tag == "" || len(tag) > maxName || cleaned(tag) != tag || strings.ContainsAny(tag, "\n\r\t,") {
 		return errorf(Invalid, "%q is no tag: it has 1 to %d characters, and no comma or line end", clip(tag, 50), maxName)
 	}
 	var n int

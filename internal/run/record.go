@@ -115,6 +115,7 @@ func (x *change) setOutputs(c Claim, step string, list []work.Variable) error {
 		if len(v.Value) > x.s.o.Limits.OutputSize {
 			return errorf(Limit, "output %s has more than %d bytes", clip(v.Name, 100), x.s.o.Limits.OutputSize)
 		}
+		v.Name, v.Value = cleaned(v.Name), cleaned(v.Value)
 		value, secret := v.Value, ""
 		var have string
 		err := x.tx.QueryRow(x.ctx, `SELECT secret FROM run_outputs WHERE job = $1 AND attempt = $2 AND step = $3 AND name = $4`, c.Job, c.Attempt, step, v.Name).Scan(&have)
@@ -144,7 +145,7 @@ func (x *change) setOutputs(c Claim, step string, list []work.Variable) error {
 
 // clip cuts a text after n bytes, not within a character, and takes out what no database has in text.
 func clip(text string, n int) string {
-	text = strings.ReplaceAll(strings.ToValidUTF8(text, "�"), "\x00", "�")
+	text = cleaned(text)
 	if len(text) <= n {
 		return text
 	}
@@ -152,6 +153,11 @@ func clip(text string, n int) string {
 		n--
 	}
 	return text[:n] + "…"
+}
+
+// cleaned takes out of a text what no database has in one.
+func cleaned(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "�"), "\x00", "�")
 }
 
 func freshID() string { return blob.Fresh() }

@@ -25,7 +25,21 @@ func (s *Service) Rerun(ctx context.Context, c *iam.Caller, id int64, req RerunR
 	if _, err := s.visible(ctx, c, "RerunRun", id); err != nil {
 		return nil, err
 	}
-	err := s.change(ctx, id, func(x *change) error {
+	r, err := s.run(ctx, s.db, id)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.o.Projects.Pipeline(ctx, r.PipelineID)
+	if err != nil {
+		return nil, err
+	}
+	if p.State == "disabled" {
+		return nil, errorf(Conflict, "pipeline %s is disabled", p.Name)
+	}
+	err = s.change(ctx, id, func(x *change) error {
+		if x.run.cancel != 0 && x.run.State != work.Completed {
+			return errorf(Conflict, "run %d is being canceled; when it is over, it can be done again", id)
+		}
 		if x.facts.plan == nil {
 			return errorf(Conflict, "run %d never began: its pipeline did not compile; start a new one", id)
 		}
@@ -51,6 +65,9 @@ func (s *Service) Rerun(ctx context.Context, c *iam.Caller, id int64, req RerunR
 		if x.run.State == work.Completed {
 			x.run.State, x.run.Result = work.InProgress, ""
 			x.run.Finished = fromMicros(0)
+			if x.run.waits, err = x.room(p); err != nil {
+				return err
+			}
 		}
 		for _, name := range again {
 			if err := x.resetStage(name, req.Failed && contains(roots, name)); err != nil {

@@ -171,3 +171,28 @@ func (s *Service) Refresh(ctx context.Context, pipelineID string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// ReadNew refreshes the pipelines that were made or changed since it was called last.
+func (s *Service) ReadNew(ctx context.Context) error {
+	rows, err := s.db.Query(ctx, `SELECT p.id, p.updated_at FROM pipelines p WHERE p.state <> 'disabled' AND p.repository_kind = 'git'
+		AND NOT EXISTS (SELECT 1 FROM run_seen n WHERE n.source = 'pipeline/' || p.id AND n.at = p.updated_at) LIMIT 100`)
+	type fresh struct {
+		id string
+		at int64
+	}
+	list, err := collect(rows, err, func(row scanner) (f fresh, err error) { return f, row.Scan(&f.id, &f.at) })
+	if err != nil {
+		return fmt.Errorf("look for new pipelines: %w", err)
+	}
+	var errs []error
+	for _, f := range list {
+		if err := s.Refresh(ctx, f.id); err != nil { // it is read again at its next push, or change
+			errs = append(errs, fmt.Errorf("read pipeline %s: %w", f.id, err))
+		}
+		errs = append(errs, s.db.Update(ctx, func(tx *meta.Tx) error {
+			_, err := tx.Exec(ctx, `INSERT INTO run_seen (source, at) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET at = excluded.at`, "pipeline/"+f.id, f.at)
+			return err
+		}))
+	}
+	return errors.Join(errs...)
+}

@@ -186,7 +186,9 @@ func (w *world) agent(name string, capabilities ...string) *pool.Agent {
 }
 
 // commit puts files at main.
-func (w *world) commit(files map[string]string) string { return w.repos.commit("refs/heads/main", files) }
+func (w *world) commit(files map[string]string) string {
+	return w.repos.commit("refs/heads/main", files)
+}
 
 // start commits a pipeline and starts a run of it.
 func (w *world) start(yaml string) *run.Run {
