@@ -136,14 +136,14 @@ func (s *service) Retire(ctx context.Context, in *connect.Request[agentv1.Retire
 		if err := s.caller(ctx, c, in.Msg.GetCaller()); err != nil {
 			return err
 		}
-		busy, id, err := s.o.Pools.Retire(ctx, &c.Caller, in.Msg.GetPool(), in.Msg.GetAgent())
+		r, err := s.o.Pools.Retire(ctx, &c.Caller, in.Msg.GetPool(), in.Msg.GetAgent())
 		if err != nil {
 			return err
 		}
-		if id != "" {
-			s.endWait(id) // it is told at once
+		if r.ID != "" {
+			s.endWait(r.ID) // it is told at once
 		}
-		out = connect.NewResponse(&agentv1.RetireResponse{Busy: busy})
+		out = connect.NewResponse(&agentv1.RetireResponse{Busy: r.Busy, Unused: r.Unused})
 		return nil
 	})
 	return out, err

@@ -1160,7 +1160,8 @@ func (x *RetireRequest) GetCaller() *Caller {
 
 type RetireResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Busy          bool                   `protobuf:"varint,1,opt,name=busy,proto3" json:"busy,omitempty"` // it has a job: nothing was done
+	Busy          bool                   `protobuf:"varint,1,opt,name=busy,proto3" json:"busy,omitempty"`     // it has a job: nothing was done
+	Unused        bool                   `protobuf:"varint,2,opt,name=unused,proto3" json:"unused,omitempty"` // a credential for the name had not been used
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1198,6 +1199,13 @@ func (*RetireResponse) Descriptor() ([]byte, []int) {
 func (x *RetireResponse) GetBusy() bool {
 	if x != nil {
 		return x.Busy
+	}
+	return false
+}
+
+func (x *RetireResponse) GetUnused() bool {
+	if x != nil {
+		return x.Unused
 	}
 	return false
 }
@@ -3594,9 +3602,10 @@ const file_sekisho_agent_v1_agent_proto_rawDesc = "" +
 	"\rRetireRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x120\n" +
-	"\x06caller\x18\x03 \x01(\v2\x18.sekisho.agent.v1.CallerR\x06caller\"$\n" +
+	"\x06caller\x18\x03 \x01(\v2\x18.sekisho.agent.v1.CallerR\x06caller\"<\n" +
 	"\x0eRetireResponse\x12\x12\n" +
-	"\x04busy\x18\x01 \x01(\bR\x04busy\")\n" +
+	"\x04busy\x18\x01 \x01(\bR\x04busy\x12\x16\n" +
+	"\x06unused\x18\x02 \x01(\bR\x06unused\")\n" +
 	"\fTokenRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\"T\n" +
 	"\rTokenResponse\x12\x14\n" +
