@@ -52,6 +52,8 @@ type Detail struct {
 type Restrictions struct {
 	Restricted bool     // only commands that change nothing but the step
 	Settable   []string // variables that may be set, with * in them; nil: all
+	// And are further restrictions, nil for none: both hold.
+	And *Restrictions
 }
 
 // RestrictionsOf returns those of a step's target.
@@ -62,8 +64,13 @@ func RestrictionsOf(t *work.Target) Restrictions {
 	return Restrictions{Restricted: strings.EqualFold(t.Commands, "restricted"), Settable: t.SettableVariables}
 }
 
+func (r Restrictions) restricted() bool { return r.Restricted || r.And != nil && r.And.restricted() }
+
 // MaySet reports whether a variable may be set.
 func (r Restrictions) MaySet(name string) bool {
+	if r.And != nil && !r.And.MaySet(name) {
+		return false
+	}
 	if r.Settable == nil {
 		return true
 	}
@@ -118,8 +125,8 @@ func Do(ctx context.Context, s State, c Command, r Restrictions) error {
 	case !ok:
 		s.Warn(fmt.Sprintf("##vso[%s] is not a logging command that this agent knows: it was not obeyed", c.Name()))
 		return nil
-	case r.Restricted && !d.restricted:
-		s.Warn(fmt.Sprintf("##vso[%s] is not allowed in this step: its target says commands: restricted", c.Name()))
+	case r.restricted() && !d.restricted:
+		s.Warn(fmt.Sprintf("##vso[%s] is not allowed in this step: its target, or its task, says commands: restricted", c.Name()))
 		return nil
 	}
 	if err := d.run(ctx, s, c, r); err != nil {
@@ -163,7 +170,7 @@ func setVariable(_ context.Context, s State, c Command, r Restrictions) error {
 		return err
 	}
 	if !r.MaySet(v.Name) {
-		s.Warn(fmt.Sprintf("%q is not among the settableVariables of this step's target: it was not set", v.Name))
+		s.Warn(fmt.Sprintf("%q is not among the settableVariables of this step's target or task: it was not set", v.Name))
 		return nil
 	}
 	return s.Variable(v, c.flag("isoutput"))
@@ -262,7 +269,7 @@ func prependPath(_ context.Context, s State, c Command, r Restrictions) error {
 		return errors.New("the folder is missing")
 	}
 	if !r.MaySet("PATH") {
-		s.Warn("PATH is not among the settableVariables of this step's target: it was not changed")
+		s.Warn("PATH is not among the settableVariables of this step's target or task: it was not changed")
 		return nil
 	}
 	return s.PrependPath(c.Data)

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sekisho/sekisho/internal/agent/command"
 	"github.com/sekisho/sekisho/internal/agent/task"
 )
 
@@ -42,6 +43,14 @@ type definition struct {
 	Before  map[string]execution `json:"prejobexecution"`
 	Main    map[string]execution `json:"execution"`
 	After   map[string]execution `json:"postjobexecution"`
+	Limits  struct {
+		Commands struct {
+			Mode string `json:"mode"`
+		} `json:"commands"`
+		Settable *struct {
+			Allowed []string `json:"allowed"`
+		} `json:"settableVariables"`
+	} `json:"restrictions"`
 }
 
 type input struct {
@@ -166,6 +175,15 @@ func read(file string) (*Task, error) {
 // HasBefore and HasAfter report whether the task has something to do before the job's first step, and after its last one.
 func (t *Task) HasBefore() bool { return len(t.def.Before) > 0 }
 func (t *Task) HasAfter() bool  { return len(t.def.After) > 0 }
+
+// Restrictions are what the task itself says its commands may do at most.
+func (t *Task) Restrictions() command.Restrictions {
+	r := command.Restrictions{Restricted: strings.EqualFold(t.def.Limits.Commands.Mode, "restricted")}
+	if s := t.def.Limits.Settable; s != nil {
+		r.Settable = append([]string{}, s.Allowed...)
+	}
+	return r
+}
 
 // handlers are the kinds of execution for Node.js, by the major version they were made for.
 var handlers = map[string]int{"node": 6, "node6": 6, "node10": 10, "node14": 14, "node16": 16, "node20": 20, "node20_1": 20, "node22": 22, "node24": 24}

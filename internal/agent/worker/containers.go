@@ -456,11 +456,14 @@ func (j *job) removeContainers(s *step) {
 	}
 }
 
-// user is who steps are in a container: with an engine that runs as root whoever the agent is, so that what they
-// leave belongs to it. Where the engine runs as the agent's user, root in the container is that user.
+// user is who steps are in a container, whatever the image says: with an engine that runs as root whoever the agent is, so that
+// what they leave belongs to it. Where the engine runs as the agent's user, root in the container is that user.
 func (e *engine) user() []string {
-	if runtime.GOOS == "windows" || e.rootless || os.Getuid() == 0 {
+	switch {
+	case runtime.GOOS == "windows":
 		return nil
+	case e.rootless:
+		return []string{"--user", "0:0"}
 	}
 	return []string{"--user", strconv.Itoa(os.Getuid()) + ":" + strconv.Itoa(os.Getgid())}
 }

@@ -1,3 +1,5 @@
+//go:build unix
+
 package worker
 
 import (
@@ -33,18 +35,18 @@ func TestPublishedTask(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"task.json": `{"id":"1","name":"Hello","friendlyName":"Hello","version":{"Major":1,"Minor":0,"Patch":0},
-			"inputs":[{"name":"who","defaultValue":"you"}],
+			"inputs":[{"name":"who","defaultValue":"you"}],"restrictions":{"commands":{"mode":"any"},"settableVariables":{"allowed":["answer"]}},
 			"prejobexecution":{"Node20_1":{"target":"pre.js"}},"execution":{"Node10":{"target":"main.js"}},"postjobexecution":{"Node10":{"target":"post.js"}}}`,
 		"pre.js": `console.log("##vso[task.settaskvariable variable=kept]before")`,
 		"main.js": `console.log("Hello " + process.env.INPUT_WHO + " " + process.env.VSTS_TASKVARIABLE_KEPT + " " + process.env.SECRET_PW.length);
-			console.log("##vso[task.setvariable variable=answer]42"); console.log("##vso[task.complete result=SucceededWithIssues;]");`,
+			console.log("##vso[task.setvariable variable=answer]42"); console.log("##vso[task.setvariable variable=other]1"); console.log("##vso[task.complete result=SucceededWithIssues;]");`,
 		"post.js": `console.log("after"); process.exit(1)`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b := newBench(t, work.Step{Task: "Hello@1", DisplayName: "hi", Inputs: map[string]string{"Who": "$(name)"}}, bash("echo $(answer)"))
+	b := newBench(t, work.Step{Task: "Hello@1", DisplayName: "hi", Inputs: map[string]string{"Who": "$(name)"}}, bash("echo '$(answer) $(other)'"))
 	b.opts.Tasks = []string{filepath.Dir(filepath.Dir(dir))}
 	b.job.Variables = []work.Variable{{Name: "name", Value: "world"}, {Name: "pw", Value: "1234567", Secret: true}}
 	b.must(work.Failed)
@@ -59,7 +61,7 @@ func TestPublishedTask(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff("42", b.text("s2")); diff != "" {
+	if diff := cmp.Diff("42 $(other)", b.text("s2")); diff != "" {
 		t.Error(diff)
 	}
 	found := false

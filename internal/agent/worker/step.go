@@ -113,8 +113,9 @@ func (s *step) put() {
 
 // planned is a step of the job, or one that a step of the job brings with it.
 type planned struct {
-	def *work.Step
-	run task.Func
+	def   *work.Step
+	run   task.Func
+	limit *command.Restrictions // of the task; nil: none
 }
 
 // plan is the steps in the order in which they run: first what tasks do before all, then the steps.
@@ -127,25 +128,28 @@ func (j *job) plan() []planned {
 			continue
 		}
 		if isCheckout(def.Task) {
-			main = append(main, planned{def, j.checkout})
+			main = append(main, planned{def: def, run: j.checkout})
 			continue
 		}
 		t, _ := j.find(def.Task) // prepare found it
-		main = append(main, planned{def, t.main})
+		main = append(main, planned{def, t.main, t.limit})
 		if t.before != nil {
 			d := *def
 			d.ID, d.Name, d.DisplayName, d.Retries = def.ID+".pre", "", "Pre-job: "+def.DisplayName, 0
-			before = append(before, planned{&d, t.before})
+			before = append(before, planned{&d, t.before, t.limit})
 		}
 		if t.after != nil {
-			j.after = append(j.after, afterStep{"Post-job: " + def.DisplayName, def, t.after})
+			j.after = append(j.after, afterStep{"Post-job: " + def.DisplayName, def, t.after, t.limit})
 		}
 	}
 	return append(before, main...)
 }
 
 // found is what a step's task does.
-type found struct{ main, before, after task.Func }
+type found struct {
+	main, before, after task.Func
+	limit               *command.Restrictions
+}
 
 // find finds a task: a published one in the folders that the agent was configured with, as those were put there on
 // purpose; one that the agent knows itself; or a published one below the work folder, where jobs can write and must not
@@ -160,7 +164,8 @@ func (j *job) find(ref string) (found, error) {
 			return found{}, err
 		}
 	}
-	f := found{main: t.Main}
+	limit := t.Restrictions()
+	f := found{main: t.Main, limit: &limit}
 	if t.HasBefore() {
 		f.before = t.Before
 	}
@@ -176,6 +181,7 @@ func (j *job) runStep(p planned) {
 	_ = j.vars.define(work.Variable{Name: "Agent.JobStatus", Value: jobStatus(status), ReadOnly: true, From: "agent"})
 	warnings, err := j.vars.expandAll()
 	s := j.newStep(p.def)
+	s.restrict.And = p.limit
 	if !p.def.Enabled {
 		s.finish(work.Skipped, "The step is disabled.")
 		return
@@ -370,7 +376,7 @@ func (s *step) runTask(ctx context.Context, p planned) error {
 		After: func(name string, f task.Func) {
 			j.notes.Lock()
 			defer j.notes.Unlock()
-			j.after = append(j.after, afterStep{name, p.def, f})
+			j.after = append(j.after, afterStep{name, p.def, f, p.limit})
 		},
 	}
 	return p.run(ctx, c)

@@ -25,6 +25,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/sekisho/sekisho/internal/agent/command"
 	"github.com/sekisho/sekisho/internal/agent/mask"
 	"github.com/sekisho/sekisho/internal/agent/task"
 	"github.com/sekisho/sekisho/internal/agent/work"
@@ -108,9 +109,10 @@ type job struct {
 }
 
 type afterStep struct {
-	name string
-	of   *work.Step
-	run  task.Func
+	name  string
+	of    *work.Step
+	run   task.Func
+	limit *command.Restrictions
 }
 
 // Run runs a job to its end. The result counts if the error is nil: then all logs and records are with the server. The
@@ -466,7 +468,7 @@ func (j *job) end() {
 		def := *a.of
 		def.ID, def.Name, def.DisplayName, def.Condition = a.of.ID+".post", "", a.name, "always()"
 		def.ContinueOnError, def.Retries, def.TimeoutMinutes = "", 0, 0
-		j.runStep(planned{def: &def, run: a.run})
+		j.runStep(planned{def: &def, run: a.run, limit: a.limit})
 	}
 	s := j.newStep(&work.Step{ID: "finalize", DisplayName: "Finalize Job", Enabled: true})
 	s.start()
