@@ -145,6 +145,7 @@ CREATE TABLE run_jobs (
   log_bytes     BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX run_jobs_leg ON run_jobs (run, stage, stage_attempt, phase, leg);
+CREATE INDEX run_jobs_live ON run_jobs (run, ord) WHERE state <> 'completed';
 CREATE INDEX run_jobs_deadline ON run_jobs (deadline) WHERE deadline > 0;
 
 -- Jobs that wait for an agent, in the order in which they are given out.
