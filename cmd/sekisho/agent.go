@@ -189,7 +189,8 @@ func newAgentRun(c *cli) *cobra.Command {
 		Short: "Take jobs and run them",
 		Long: `Take jobs and run them, until interrupted. The first signal lets a job that runs end,
 for as long as --drain says, and takes no more; the second one gives it back to the
-queue. Exit code 4 means that the server doesn't know the agent any more.`,
+queue; the third one ends at once, and leaves it to the next start to tell of the job.
+Exit code 4 means that the server doesn't know the agent any more.`,
 		Args: usageOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			folder, err := f.folder()
@@ -243,8 +244,8 @@ func newAgentWorker() *cobra.Command {
 		Hidden: true,
 		Args:   usageOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			// The agent says when to end, not a terminal.
-			signal.Ignore(os.Interrupt)
+			// The agent says when to end, not a terminal. Ignored signals would be ignored by all that steps start, too.
+			signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
 			return agent.Work(context.WithoutCancel(cmd.Context()), cmd.InOrStdin(), func(ctx context.Context, job *work.Job, server work.Server, at agent.Place) (work.Result, string, error) {
 				out := bufio.NewWriter(cmd.OutOrStdout())
 				result, err := worker.Run(ctx, job, server, worker.Options{

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// renewEvery is a third of a lease, so that two renewals can fail.
-	renewEvery = 12 * time.Second
+	// renewEvery is far less than a lease, because the answer says whether the job is to be cancelled.
+	renewEvery = 5 * time.Second
 	// acknowledgeTime is how long the agent tries to take a job; then the queue has given it to another one.
 	acknowledgeTime = 15 * time.Second
 	// killAfter is how long a worker has to end when its claim is lost, or after its own time to cancel.
@@ -46,7 +46,7 @@ type attempt struct {
 	released string         // guarded by mu; why the job is to be given back
 }
 
-// do runs a job to its end and returns its result, "" if it is not this agent's any more.
+// do runs a job to its end and returns its result, "" if it is not this agent's any more. ctx ends it at once.
 func (a *Agent) do(ctx context.Context, job *work.Job, stop <-chan string) (work.Result, error) {
 	x := &attempt{agent: a, job: job, claim: claimOf(job), spool: a.folder.spoolOf(job.ID, job.Attempt), cancelled: make(chan struct{})}
 	s, err := openSpool(x.spool)
@@ -58,6 +58,9 @@ func (a *Agent) do(ctx context.Context, job *work.Job, stop <-chan string) (work
 		return "", errors.Join(err, x.giveBack(ctx, "the agent can't keep what the job tells: "+err.Error()))
 	}
 	defer func() {
+		if ctx.Err() != nil {
+			return // the next start tells what is in it
+		}
 		if err := s.remove(); err != nil {
 			a.log.Warn("the spool of a job can't be removed", "job", job.ID, "err", err)
 		}
@@ -70,7 +73,7 @@ func (a *Agent) do(ctx context.Context, job *work.Job, stop <-chan string) (work
 		return "", fmt.Errorf("take the job: %w", result(err))
 	}
 
-	lost, endLease := context.WithCancelCause(context.WithoutCancel(ctx))
+	lost, endLease := context.WithCancelCause(ctx)
 	var lease sync.WaitGroup
 	lease.Go(func() { x.renew(lost, endLease) })
 	defer lease.Wait()
@@ -88,7 +91,7 @@ func (a *Agent) do(ctx context.Context, job *work.Job, stop <-chan string) (work
 
 // giveBack returns the job to the queue.
 func (x *attempt) giveBack(ctx context.Context, why string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	_, err := retry(ctx, func(ctx context.Context) (*connect.Response[agentv1.ReleaseResponse], error) {
 		return x.agent.client.Release(ctx, connect.NewRequest(&agentv1.ReleaseRequest{Claim: x.claim, Reason: why}))
@@ -224,7 +227,9 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 		case <-lost:
 			lost, cancelled = nil, nil
 			x.cancel("it is not this agent's any more")
-			kill = time.After(killAfter)
+			if kill = time.After(killAfter); !errors.Is(context.Cause(ctx), work.ErrClaimLost) { // somebody wants the agent to end at once
+				kill = time.After(time.Second)
+			}
 		case <-kill:
 			a.log.Warn("the worker does not end; it is killed", "job", x.job.ID)
 			killGroup(cmd.Process)

@@ -296,3 +296,39 @@ func TestForeignJob(t *testing.T) {
 		t.Errorf("the log is %q", got)
 	}
 }
+
+// TestStopAtOnce stops an agent that can't reach its server, and has the next start tell of the job.
+func TestStopAtOnce(t *testing.T) {
+	w := newWorld(t)
+	c := newCutter(t, w.addr)
+	f, err := w.configure("one", func(o *ConfigureOptions) { o.URL = "http://" + c.l.Addr().String() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := w.run(f, nil)
+	w.queue.add(&work.Job{ID: "a", DisplayName: "A", Steps: []work.Step{step("a", "log", 100), step("b", "wait", 0)}})
+	w.queue.until(t, "it runs", func() bool { return len(w.queue.logs["a/b"]) > 0 })
+	c.cut(true)
+	for range 3 {
+		r.signals <- struct{}{}
+	}
+	if err := r.wait(t); err != nil {
+		t.Error(err)
+	}
+	if left, err := f.leftSpools(); err != nil || len(left) != 1 {
+		t.Errorf("spools that are left: %v %v", left, err)
+	}
+	c.cut(false)
+	again := w.run(f, nil)
+	w.queue.until(t, "the job ends", func() bool { return w.queue.results["a"] != "" })
+	if got := w.queue.results["a"]; !strings.HasPrefix(got, "abandoned") && !strings.HasPrefix(got, "canceled") {
+		t.Errorf("it is %q", got)
+	}
+	if got := string(w.queue.logs["a/a"]); got != lines("a", 100) {
+		t.Errorf("its log has %d bytes", len(got))
+	}
+	again.signals <- struct{}{}
+	if err := again.wait(t); err != nil {
+		t.Error(err)
+	}
+}

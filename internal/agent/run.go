@@ -28,7 +28,7 @@ type RunOptions struct {
 	// Drain is how long a job may go on after the first word to stop; then it is given back. 0: as long as it likes.
 	Drain time.Duration
 	// Signals get a value for each word to stop: after the first, no job is taken, and one that runs has Drain; with the second, it
-	// is given back.
+	// is given back; with the third, the agent ends at once, and its next start tells of the job.
 	Signals <-chan struct{}
 	Environ []string // "NAME=value": where capabilities are found
 	// Alone says that this process has no children but those of the agent: what a worker leaves behind is killed.
@@ -120,7 +120,9 @@ func (a *Agent) loop(ctx context.Context) error {
 	stop := make(chan string, 4) // ends the job that runs
 	finished := make(chan struct{})
 	defer close(finished)
-	go a.listenToSignals(end, stop, finished)
+	hard, endHard := context.WithCancel(context.WithoutCancel(ctx))
+	defer endHard()
+	go a.listenToSignals(end, stop, endHard, finished)
 
 	a.say("Scanning for tool capabilities.")
 	can := Capabilities(listen, a.o.Environ)
@@ -153,7 +155,7 @@ func (a *Agent) loop(ctx context.Context) error {
 			continue
 		}
 		a.stamp("Running job: %s", plainName(job.DisplayName))
-		result, err := a.do(context.WithoutCancel(ctx), job, stop)
+		result, err := a.do(hard, job, stop)
 		switch {
 		case errors.Is(err, work.ErrClaimLost):
 			a.stamp("Job %s was taken from this agent: it was cancelled, given to another one, or not heard of for too long", plainName(job.DisplayName))
@@ -179,8 +181,9 @@ func title(r work.Result) string {
 	return strings.ToUpper(string(r[:1])) + string(r[1:])
 }
 
-// listenToSignals ends listening with the first word to stop, and the job with the second or after the time to drain.
-func (a *Agent) listenToSignals(end context.CancelFunc, stop chan<- string, finished <-chan struct{}) {
+// listenToSignals ends listening with the first word to stop, the job with the second or after the time to drain, and all with the
+// third.
+func (a *Agent) listenToSignals(end context.CancelFunc, stop chan<- string, endHard context.CancelFunc, finished <-chan struct{}) {
 	var drained <-chan time.Time
 	for n := 0; ; {
 		select {
@@ -195,7 +198,11 @@ func (a *Agent) listenToSignals(end context.CancelFunc, stop chan<- string, fini
 				}
 				continue
 			}
-			tryStop(stop, "the agent was stopped while it ran the job")
+			if n == 2 {
+				tryStop(stop, "the agent was stopped while it ran the job")
+				continue
+			}
+			endHard()
 		case <-drained:
 			drained = nil
 			tryStop(stop, fmt.Sprintf("the agent stops, and the job had %s to end", a.o.Drain))
