@@ -452,7 +452,7 @@ func (b *builder) endpoints() error {
 				if strings.Contains(name, "://") || strings.Contains(name, "/") {
 					continue
 				}
-				return broken("there is no service connection %s in project %s; make one with: sekisho connection create", name, b.run.Project)
+				return broken("there is no service connection %s in project %s; make one with: sekisho connection create -p %s %q", name, b.run.Project, b.run.Project, name)
 			case err != nil:
 				return fmt.Errorf("service connection %s: %w", name, err)
 			}

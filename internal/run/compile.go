@@ -59,8 +59,8 @@ func (src *source) pin(ctx context.Context, repo pipeline.Repository) (pinned, e
 	}
 	r := src.run
 	if kind := fold(repo.Type); kind != "" && kind != "git" {
-		return pinned{}, fmt.Errorf("repository %s is of type %s, and only those of this instance (git) can be used here; make a mirror of %s with: sekisho repo create --mirror URL",
-			repo.Alias, repo.Type, repo.Name)
+		return pinned{}, fmt.Errorf("repository %s is of type %s, and only those of this instance (git) can be used here; make a mirror of %s with: sekisho git create %s/NAME --mirror URL",
+			repo.Alias, repo.Type, repo.Name, r.Project)
 	}
 	projectName, name, both := strings.Cut(repo.Name, "/")
 	if !both {

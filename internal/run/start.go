@@ -117,7 +117,7 @@ func (s *Service) pipelineOf(ctx context.Context, account, projectRef, ref strin
 
 func checkStart(p *project.Pipeline, req *StartRequest) error {
 	if p.State == "disabled" {
-		return errorf(Conflict, "pipeline %s is disabled; enable it with: sekisho pipeline update %s/%s --state enabled", p.Name, p.Project, p.Name)
+		return errorf(Conflict, "pipeline %s is disabled; enable it with: sekisho pipeline update -p %s %q --state enabled", p.Name, p.Project, p.Name)
 	}
 	if len(req.Variables) > maxStartVariables || len(req.Parameters) > maxStartVariables {
 		return errorf(Limit, "a run takes at most %d variables and as many parameters", maxStartVariables)
@@ -140,7 +140,7 @@ func checkStart(p *project.Pipeline, req *StartRequest) error {
 // draft is a run that is not stored: what it is of.
 func (s *Service) draft(ctx context.Context, c *iam.Caller, p *project.Pipeline, req *StartRequest, by string) (*Run, error) {
 	if p.RepositoryKind != project.RepositoryGit {
-		return nil, errorf(Conflict, "the file of pipeline %s is in the outside repository %s, which runs can't read; make a mirror of it and name that in the pipeline", p.Name, p.Repository)
+		return nil, errorf(Conflict, "the file of pipeline %s is in the outside repository %s, which runs can't read; make a mirror of it with sekisho git create %s/NAME --mirror URL, and name that in the pipeline", p.Name, p.Repository, p.Project)
 	}
 	repo, err := s.o.Repositories.Describe(ctx, p.Repository)
 	if err != nil {

@@ -89,7 +89,7 @@ func (w *reasons) of(ctx context.Context, j *jobRow) (string, error) {
 	case v.pool == nil:
 		return say("there is no pool of that name yet; make it with: sekisho pool create %q", j.pool)
 	case !v.may:
-		return say("pipeline %s may not use the pool; permit it with: sekisho pool authorize %q --pipeline %q", w.run.Pipeline, j.pool, w.run.Project+"/"+w.run.Pipeline)
+		return say("pipeline %s may not use the pool; permit it with: sekisho pipeline permit -p %s %q pool %q", w.run.Pipeline, w.run.Project, w.run.Pipeline, j.pool)
 	case len(v.agents) == 0:
 		return say("no agent is registered in it; add one with: sekisho agent config")
 	}
@@ -147,7 +147,7 @@ func (s *Service) stageWaits(ctx context.Context, id int64, g *stage) (string, e
 	}
 	switch g.waits {
 	case waitsManual:
-		return fmt.Sprintf("it is started by hand: sekisho run start-stage %d %s", id, g.Name), nil
+		return "it is started by hand (trigger: manual)", nil
 	case waitsHours:
 		return "the environment takes deployments at certain hours only", nil
 	case waitsApproval:
