@@ -64,10 +64,17 @@ func (s *step) start() {
 	}
 	s.put()
 	s.Section("Starting: " + s.rec.DisplayName)
+	s.j.main.Line(command.Section.String("Starting: " + s.rec.DisplayName))
 }
 
 // finish closes the step's log and tells its result.
 func (s *step) finish(r work.Result, message string) {
+	switch {
+	case message != "":
+		s.j.main.Line(fmt.Sprintf("%s: %s: %s", s.rec.DisplayName, r, message))
+	default:
+		s.j.main.Line(fmt.Sprintf("%s: %s", s.rec.DisplayName, r))
+	}
 	if s.log != nil {
 		if r != work.Skipped {
 			s.Section("Finishing: " + s.rec.DisplayName)

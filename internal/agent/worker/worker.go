@@ -63,6 +63,8 @@ type Options struct {
 	CAFile string
 	// Console gets each line of output as it is written, masked, with the step's name. It must not block for long.
 	Console func(step, line string)
+	// Message is told why the job has its result, where that is not plain, before Run returns.
+	Message func(text string)
 	// Drop, when it is closed, stops a job at once that is being canceled already.
 	Drop  <-chan struct{}
 	Log   *slog.Logger // the agent's own log; nil: none
@@ -181,6 +183,9 @@ func Run(ctx context.Context, w *work.Job, server work.Server, opts Options) (wo
 	j.main.Close()
 	j.record(work.Record{State: work.Completed, Result: result, Message: message, Started: started, Finished: j.opts.Clock.Now(), Progress: 100}, true)
 	j.records.close()
+	if opts.Message != nil {
+		opts.Message(j.masker.String(message))
+	}
 	cause := context.Cause(j.tell)
 	j.stop(errOver)
 	<-watched

@@ -240,6 +240,11 @@ func TestSteps(t *testing.T) {
 			t.Errorf("%s: %s", id, diff)
 		}
 	}
+	for _, part := range []string{"Starting: Bash@3", "Bash@3: skipped: The condition is false: eq(variables['A'], 'other')", "Finalize Job: succeeded"} {
+		if log := b.text("job"); !strings.Contains(log, part) {
+			t.Errorf("the job's log has no %q:\n%s", part, log)
+		}
+	}
 	if diff := cmp.Diff([]work.Variable{{Name: "out", Value: "x", From: "step Bash@3"}}, b.record("s1").Outputs); diff != "" {
 		t.Error(diff)
 	}
