@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sekisho/sekisho/internal/iam/lint"
 	"github.com/sekisho/sekisho/internal/registry/ociserver"
 )
 
@@ -23,7 +24,7 @@ var update = flag.Bool("update", false, "rewrite what is made from the code")
 // TestActions holds the table of actions to the one that the server uses.
 func TestActions(t *testing.T) {
 	var b strings.Builder
-	b.WriteString(`<!-- Made from ociserver.Routes: go generate ./docs -->
+	b.WriteString(`<!-- Made from ociserver.Routes and lint.Actions: go generate ./docs -->
 # What a request needs
 
 Every request is authorised by what it does, with ECR's names for actions. A refusal is a 403 whose message names
@@ -45,7 +46,25 @@ account's. ` + "`<repository>`" + ` may begin with the 12 digits of an account; 
 name, or the default one.
 
 The operations of the AWS API need the action of their name: ` + "`CreateRepository` needs `ecr:CreateRepository`" + `.
+
+## Git, pipelines and agents
+
+These are the server's own, and policies name them in the same way. ` + "`sekisho docs actions SERVICE`" + ` prints these tables. Where
+an action has several resources, it is asked about one of them, by what is done. Beside the condition keys here there are those of
+all services, and ` + "`pipelines:Job`" + `: whatever a job asks for with its own token has it, and nothing else.
+
+A ` + "`git push`" + ` needs ` + "`git:Pull`" + ` too, since the server first tells what it has; ` + "`git:ForcePush`" + ` beside ` + "`git:Push`" + ` is needed to
+delete a ref, to move a tag, and to move a branch to where it does not follow from what it was. Taking a stage of a run up or
+leaving it out needs ` + "`pipelines:StartRun`" + ` on the run. An approval needs ` + "`pipelines:ApproveRun`" + ` on the run and on the environment,
+and being one of its approvers. What a run reads from its variables, groups, connections and pool needs no action: the pipeline
+is authorised for them (` + "`pipelines:AuthorizePipeline`" + `, of a pool ` + "`agents:UpdatePool`" + `).
 `)
+	for _, service := range lint.OwnServices() {
+		fmt.Fprintf(&b, "\n### %s\n\n| action | resource | condition keys |\n|---|---|---|\n", service)
+		for _, a := range lint.Actions(service) {
+			fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", a.Name, strings.Join(a.Resources, "`<br>`"), strings.Join(a.Keys, ", "))
+		}
+	}
 	const file = "actions.md"
 	if *update {
 		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {

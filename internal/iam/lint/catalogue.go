@@ -13,9 +13,14 @@ type action struct {
 }
 
 // services are those that the server has.
-var services = []string{"ecr", "iam", "secretsmanager", "sts"}
+var services = []string{"agents", "ecr", "git", "iam", "pipelines", "secretsmanager", "sts"}
 
-func isService(s string) bool { return s == "ecr" || s == "iam" || s == "secretsmanager" || s == "sts" }
+func isService(s string) bool {
+	return ours(s) || s == "ecr" || s == "iam" || s == "secretsmanager" || s == "sts"
+}
+
+// ours reports whether a service is this server's own, which AWS has not: its resources are called as the server calls them.
+func ours(s string) bool { return s == "agents" || s == "git" || s == "pipelines" }
 
 // serviceOf returns the service of an action in lower case; "*" of all of them.
 func serviceOf(action string) string {
@@ -37,12 +42,27 @@ var resourceForms = map[string][]string{
 	"sts self-session":   {"arn:aws:sts::*:self"},
 
 	"secretsmanager secret": {"arn:aws:secretsmanager:*:*:secret:*"},
+
+	"agents pool": {"arn:aws:agents:*:*:pool/*"},
+
+	"git account":    {"arn:aws:git:*:*:" + literalStar},
+	"git repository": {"arn:aws:git:*:*:*/*"},
+
+	"pipelines connection":  {"arn:aws:pipelines:*:*:project/*/connection/*"},
+	"pipelines environment": {"arn:aws:pipelines:*:*:project/*/environment/*"},
+	"pipelines pipeline":    {"arn:aws:pipelines:*:*:project/*/pipeline/*"},
+	"pipelines project":     {"arn:aws:pipelines:*:*:project/*"},
+	"pipelines repository":  {"arn:aws:git:*:*:*/*"},
+	"pipelines run":         {"arn:aws:pipelines:*:*:project/*/run/*"},
+	"pipelines variables":   {"arn:aws:pipelines:*:*:project/*/variables/*"},
 }
 
-// catalogue is every action of the services, by the Service Authorization Reference. What it says of resources is also what
+// catalogue is every action of the services, by the Service Authorization Reference, and of the server's own. What it says of resources is also what
 // the server asks: an account's registry is the resource arn:aws:ecr:<region>:<account>:*, its users are arn:aws:iam::<account>:user/.
 // The sign - is for no resource.
 var catalogue = readCatalogue(`
+agents -: ListPools
+agents pool: CreateEnrollmentCode CreatePool DeleteAgent DeletePool DescribePool RegisterAgent UpdateAgent UpdatePool
 ecr -: GetAuthorizationToken
 ecr registry: CreatePullThroughCacheRule CreateRepositoryCreationTemplate DeletePullThroughCacheRule
 	DeleteRegistryPolicy DeleteRepositoryCreationTemplate DeleteSigningConfiguration DeregisterPullTimeUpdateExclusion
@@ -60,6 +80,9 @@ ecr repository: BatchCheckLayerAvailability BatchDeleteImage BatchGetImage Batch
 	StartImageScan StartLifecyclePolicyPreview TagResource UntagResource UpdateImageStorageClass UploadLayerPart
 ecr repository,registry: DescribeReplicationBackfillResults ListReplicationBackfills StartReplicationBackfill
 	StopReplicationBackfill
+git account,repository: ListRepositories
+git repository: BypassBranchRules CreateRepository DeleteRepository DescribeRepository ForcePush Pull Push
+	UpdateRepository
 iam -: CreateAccountAlias DeleteAccountAlias DeleteAccountPasswordPolicy DeleteCloudFrontPublicKey
 	DisableOrganizationsRootCredentialsManagement DisableOrganizationsRootSessions DisableOutboundWebIdentityFederation
 	EnableOrganizationsRootCredentialsManagement EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation
@@ -78,7 +101,7 @@ iam -,policy: ListPolicies
 iam -,role: ListRoles
 iam -,saml-provider: ListSAMLProviders
 iam -,server-certificate: ListServerCertificates
-iam -,user: ListUsers
+iam -,user: ListPersonalAccessTokens ListUsers
 iam access-report: GenerateOrganizationsAccessReport
 iam delegation-request: AcceptDelegationRequest AssociateDelegationRequest CreateDelegationRequest GetDelegationRequest
 	GetHumanReadableSummary RejectDelegationRequest SendDelegationToken UpdateDelegationRequest
@@ -103,7 +126,8 @@ iam saml-provider: CreateSAMLProvider DeleteSAMLProvider GetSAMLProvider ListSAM
 	UntagSAMLProvider UpdateSAMLProvider
 iam server-certificate: DeleteServerCertificate GetServerCertificate ListServerCertificateTags TagServerCertificate
 	UntagServerCertificate UpdateServerCertificate UploadServerCertificate
-iam user: AttachUserPolicy ChangePassword CreateAccessKey CreateLoginProfile CreateServiceSpecificCredential CreateUser
+iam user: AttachUserPolicy ChangePassword CreateAccessKey CreateLoginProfile CreatePersonalAccessToken
+	CreateServiceSpecificCredential CreateUser RevokePersonalAccessToken
 	DeactivateMFADevice DeleteAccessKey DeleteLoginProfile DeleteSSHPublicKey DeleteServiceSpecificCredential
 	DeleteSigningCertificate DeleteUser DeleteUserPermissionsBoundary DeleteUserPolicy DetachUserPolicy EnableMFADevice
 	GetAccessKeyLastUsed GetLoginProfile GetMFADevice GetSSHPublicKey GetUser GetUserPolicy ListAccessKeys
@@ -111,6 +135,17 @@ iam user: AttachUserPolicy ChangePassword CreateAccessKey CreateLoginProfile Cre
 	ListSigningCertificates ListUserPolicies ListUserTags PutUserPermissionsBoundary PutUserPolicy
 	ResetServiceSpecificCredential ResyncMFADevice TagUser UntagUser UpdateAccessKey UpdateLoginProfile UpdateSSHPublicKey
 	UpdateServiceSpecificCredential UpdateSigningCertificate UpdateUser UploadSSHPublicKey UploadSigningCertificate
+pipelines -: ListProjects
+pipelines connection: CreateConnection DeleteConnection DescribeConnection UpdateConnection
+pipelines connection,environment,repository,variables: AuthorizePipeline
+pipelines environment: CreateEnvironment DeleteEnvironment DescribeEnvironment UpdateEnvironment
+pipelines environment,run: ApproveRun
+pipelines pipeline: CreatePipeline DeletePipeline DescribePipeline UpdatePipeline
+pipelines pipeline,run: StartRun
+pipelines project: CreateProject DeleteProject DescribeProject ListConnections ListEnvironments ListPipelines
+	ListVariableGroups UpdateProject
+pipelines run: CancelRun DeleteRun DescribeRun ListRuns ReadArtifacts ReadLogs RerunRun UpdateRun
+pipelines variables: CreateVariableGroup DeleteVariableGroup DescribeVariableGroup UpdateVariableGroup
 sts -: DecodeAuthorizationMessage GetAccessKeyInfo GetCallerIdentity GetDelegatedAccessToken GetServiceBearerToken
 	GetSessionToken GetWebIdentityToken TagGetWebIdentityToken
 sts federated-user,user: GetFederationToken

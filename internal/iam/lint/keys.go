@@ -33,6 +33,8 @@ type keySpec struct {
 	only []string
 	// actions are patterns of those whose requests have it; nil: all of the service, or all.
 	actions []string
+	// anywhere: requests of other services have it too.
+	anywhere bool
 	// never says why no request of this server has it.
 	never string
 }
@@ -48,6 +50,8 @@ var (
 		"sts:AssumeRole*", "sts:TagSession", "sts:GetFederationToken", "secretsmanager:CreateSecret", "secretsmanager:*TagResource", "secretsmanager:ReplicateSecretToRegions"}
 	assuming  = []string{"sts:AssumeRole*", "sts:SetSourceIdentity", "sts:TagSession"}
 	versioned = []string{"secretsmanager:*SecretValue", "secretsmanager:UpdateSecretVersionStage"}
+	ofRuns    = []string{"pipelines:StartRun", "pipelines:CancelRun", "pipelines:RerunRun", "pipelines:DescribeRun", "pipelines:UpdateRun", "pipelines:DeleteRun",
+		"pipelines:ReadLogs", "pipelines:ReadArtifacts", "pipelines:ApproveRun"}
 )
 
 // keySpecs are the condition keys that AWS documents for all services ("AWS global condition context keys") and for those
@@ -109,6 +113,8 @@ var keySpecs = []*keySpec{
 
 	{name: "ecr:ResourceTag/"},
 
+	{name: "git:Ref", actions: []string{"git:Push", "git:ForcePush", "git:BypassBranchRules"}},
+
 	{name: "iam:AssociatedResourceArn", form: arn, never: unset},
 	{name: "iam:AWSServiceName", actions: []string{"iam:CreateServiceLinkedRole"}},
 	{name: "iam:DelegationDuration", form: number, never: unset},
@@ -126,6 +132,10 @@ var keySpecs = []*keySpec{
 	{name: "iam:ServiceSpecificCredentialAgeDays", form: number, never: unset},
 	{name: "iam:ServiceSpecificCredentialServiceName", never: unset},
 	{name: "iam:TemplateArn", form: arn, never: unset},
+
+	{name: "pipelines:Branch", actions: ofRuns},
+	{name: "pipelines:Job", anywhere: true},
+	{name: "pipelines:Pipeline", actions: ofRuns},
 
 	{name: "sts:AWSServiceName", never: unset},
 	{name: "sts:DurationSeconds", form: number, never: unset},
@@ -231,7 +241,7 @@ func (c *checker) missing(st *statement, key string) (why string, known bool) {
 		return "requests of " + st.services() + " have no keys of " + prefix, true
 	case spec.never != "":
 		return spec.never, true
-	case service && !slices.ContainsFunc(st.local, func(a *action) bool { return a.service == prefix }):
+	case service && !spec.anywhere && !slices.ContainsFunc(st.local, func(a *action) bool { return a.service == prefix }):
 		return "only requests of " + prefix + " have it, and the statement is about others", true
 	case spec.actions == nil || st.other && !service:
 		return "", true

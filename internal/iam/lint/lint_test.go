@@ -94,6 +94,23 @@ func TestCheck(t *testing.T) {
 		{"secret: other service", lint.Secret, `{"Effect":"Allow","Principal":` + alice + `,"Action":["secretsmanager:GetSecretValue","kms:Decrypt"],"Resource":"*"}`, "warning wrong-service"},
 		{"registry: replication", lint.Registry, `{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":["ecr:ReplicateImage","ecr:CreateRepository"],"Resource":"arn:aws:ecr:us-east-1:444455556666:repository/*"}`, ""},
 
+		// The server's own services.
+		{"git", identity, `{"Effect":"Allow","Action":["git:Pull","git:Push"],"Resource":"arn:aws:git:*:111122223333:shop/*"}`, ""},
+		{"git, a ref of what has none", identity, `{"Effect":"Allow","Action":"git:Pull","Resource":"*","Condition":{"StringLike":{"git:Ref":"refs/heads/feature/*"}}}`, "warning absent-key"},
+		{"git push", identity, `{"Effect":"Allow","Action":"git:Push","Resource":"arn:aws:git:*:111122223333:*/web","Condition":{"StringLike":{"git:Ref":"refs/heads/feature/*"}}}`, ""},
+		{"git list", identity, `{"Effect":"Allow","Action":"git:ListRepositories","Resource":"arn:aws:git:*:111122223333:*"}`, ""},
+		{"git, without project", identity, `{"Effect":"Allow","Action":"git:Push","Resource":"arn:aws:git:*:111122223333:web"}`, "error resource-form"},
+		{"git typo", identity, `{"Effect":"Allow","Action":"git:Pusch","Resource":"*"}`, "error unknown-action"},
+		{"runs", identity, `{"Effect":"Allow","Action":["pipelines:StartRun","pipelines:DescribeRun","pipelines:ReadLogs"],"Resource":["arn:aws:pipelines:*:111122223333:project/shop/pipeline/web","arn:aws:pipelines:*:111122223333:project/shop/run/*"]}`, ""},
+		{"runs on a pipeline", identity, `{"Effect":"Allow","Action":"pipelines:ReadLogs","Resource":"arn:aws:pipelines:us-east-1:111122223333:project/shop/pipeline/web"}`, "error resource-mismatch"},
+		{"project in short", identity, `{"Effect":"Allow","Action":"pipelines:*","Resource":"arn:aws:pipelines:*:111122223333:shop"}`, "error resource-form"},
+		{"nothing of a project", identity, `{"Effect":"Allow","Action":"pipelines:*","Resource":"arn:aws:pipelines:*:111122223333:project/shop/pipelines/web"}`, "error resource-form"},
+		{"branch", identity, `{"Effect":"Deny","Action":"pipelines:StartRun","Resource":"*","Condition":{"StringNotEquals":{"pipelines:Branch":"refs/heads/main"}}},` + push(""), ""},
+		{"jobs", identity, `{"Effect":"Allow","Action":"git:Pull","Resource":"arn:aws:git:us-east-1:111122223333:*","Condition":{"Null":{"pipelines:Job":"false"}}}`, ""},
+		{"agents", identity, `{"Effect":"Allow","Action":["agents:RegisterAgent","agents:DescribePool"],"Resource":"arn:aws:agents:*:111122223333:pool/builders"}`, ""},
+		{"pools", identity, `{"Effect":"Allow","Action":"agents:ListPools","Resource":"arn:aws:agents:*:111122223333:pool/builders"}`, "error resource-mismatch"},
+		{"tokens", identity, `{"Effect":"Allow","Action":"iam:CreatePersonalAccessToken","Resource":"arn:aws:iam::111122223333:user/alice"}`, ""},
+
 		// Resources.
 		{"no resource", identity, `{"Effect":"Allow","Action":["ecr:GetAuthorizationToken","ecr:PutImage"],"Resource":"arn:aws:ecr:*:111122223333:repository/app"}`, "warning resource-mismatch"},
 		{"no resource, alone", identity, `{"Effect":"Allow","Action":"ecr:GetAuthorizationToken","Resource":"arn:aws:ecr:*:111122223333:repository/app"}`, "error resource-mismatch"},

@@ -91,6 +91,41 @@ func resourceProblem(pattern string) (problem, fix string) {
 		}
 	case "iam":
 		return identityProblem(name)
+	case "agents":
+		if !overlap(name, "pool/*") {
+			return "pools are called pool/<name>", "Write pool/NAME, or pool/*"
+		}
+	case "git":
+		if !overlap(name, "*/*") {
+			return "repositories are called <project>/<name>", "Write PROJECT/NAME, or PROJECT/*"
+		}
+	case "pipelines":
+		return projectProblem(name)
+	}
+	return "", ""
+}
+
+// inProject are the types of what a project has.
+var inProject = []string{"connection", "environment", "pipeline", "run", "variables"}
+
+func projectProblem(name string) (problem, fix string) {
+	if !overlap(name, "project/*") {
+		return "projects are called project/<name>", "Write project/NAME, or project/* for all and what they have"
+	}
+	rest, ok := strings.CutPrefix(name, "project/")
+	_, item, ok2 := strings.Cut(rest, "/")
+	kind, _, ok3 := strings.Cut(item, "/")
+	switch {
+	case !ok || !ok2 || wild(rest[:len(rest)-len(item)]) || wild(kind):
+		return "", ""
+	case !slices.Contains(inProject, kind):
+		fix = "It has " + strings.Join(inProject, ", ") + "."
+		if near := closest(kind, inProject); near != "" {
+			fix = "Did you mean " + near + "/?"
+		}
+		return "a project has no " + kind, fix
+	case !ok3:
+		return "the name is missing", "Write " + kind + "/NAME, or " + kind + "/*"
 	}
 	return "", ""
 }
@@ -140,7 +175,7 @@ func identityProblem(name string) (problem, fix string) {
 // wildType reports whether a pattern leaves the type of the resource open, but not the name.
 func wildType(pattern string) bool {
 	p := strings.SplitN(pattern, ":", 6)
-	if len(p) < 6 || !isService(p[2]) {
+	if len(p) < 6 || !isService(p[2]) || ours(p[2]) {
 		return false
 	}
 	i := strings.IndexAny(p[5], "/:")

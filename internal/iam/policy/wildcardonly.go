@@ -31,6 +31,7 @@ secretsmanager:BatchGetSecretValue secretsmanager:GetRandomPassword secretsmanag
 sts:DecodeAuthorizationMessage sts:GetAccessKeyInfo sts:GetCallerIdentity sts:GetServiceBearerToken sts:GetSessionToken
 sqs:ListQueues sns:ListTopics sns:ListSubscriptions sns:ListPlatformApplications dynamodb:ListTables dynamodb:DescribeLimits
 lambda:ListFunctions lambda:GetAccountSettings logs:DescribeQueries
+agents:ListPools pipelines:ListProjects
 tag:GetResources tag:GetTagKeys tag:GetTagValues organizations:DescribeOrganization organizations:LeaveOrganization
 `)
 
