@@ -33,7 +33,6 @@ type logFile struct {
 	mu      sync.Mutex
 	masked  *mask.Writer
 	line    bytes.Buffer // what the masker passed on of the line that is being written
-	cut     bool         // the line had more than is shown
 	pending []byte
 	full    bool // the server takes no more
 	closed  bool

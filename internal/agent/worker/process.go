@@ -26,13 +26,6 @@ const (
 // marker is a variable that each process of a job has in its environment, so that those that left their group are found.
 const marker = "SEKISHO_JOB_PROCESSES"
 
-// started is a program that runs for a step.
-type started struct {
-	cmd    *exec.Cmd
-	signal func(syscall.Signal) // to the program and what it started
-	kill   func()               // all of it, at once
-}
-
 // hostRunner is the task.Host of steps that run on the agent's own machine.
 type hostRunner struct {
 	j    *job
