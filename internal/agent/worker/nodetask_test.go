@@ -72,3 +72,13 @@ func TestPublishedTask(t *testing.T) {
 		t.Errorf("%q", b.lines)
 	}
 }
+
+// TestNativeTools has a native task that puts a folder before the PATH.
+func TestNativeTools(t *testing.T) {
+	needs(t, "node")
+	b := newBench(t, work.Step{Task: "UseNode@1", Inputs: map[string]string{"version": ">=10"}}, bash("node --version | cut -c1"))
+	b.must(work.Succeeded)
+	if diff := cmp.Diff("v", b.text("s2")); diff != "" {
+		t.Error(diff)
+	}
+}

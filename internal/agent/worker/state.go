@@ -134,8 +134,7 @@ func (s *step) Variable(v work.Variable, output bool) error {
 	if !output {
 		return s.j.vars.set(v)
 	}
-	if s.def.Name == "" {
-		s.Warning(fmt.Sprintf("The output variable %s can't be used by other jobs: the step has no name.", v.Name))
+	if s.def.Name == "" { // no other job can name it then; tasks set outputs without asking for a name
 		return s.j.vars.set(v)
 	}
 	named := v
