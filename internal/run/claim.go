@@ -87,8 +87,12 @@ func (s *Service) Acknowledge(ctx context.Context, c Claim) error {
 			}
 		}
 		x.tellJob(j, row.agentName)
+		if x.run.Started.IsZero() { // also where a run that never got so far is repeated
+			x.run.Started = x.now
+			x.dirty = true
+		}
 		if x.run.State == work.Pending {
-			x.run.State, x.run.Started = work.InProgress, x.now
+			x.run.State = work.InProgress
 			x.tellRun()
 		}
 		return storeJob(ctx, x.tx, j)

@@ -77,11 +77,12 @@ func TestCollection(t *testing.T) {
 		if _, err := transfer.Copy(t.Context(), transfer.End{DB: w.db, Blobs: w.blobs}, to, nil); err != nil {
 			t.Fatal(err)
 		}
-		here := *w
-		here.Service = run.New(to.DB, to.Blobs, w.ring, w.judge, run.Options{Region: region, Now: w.now, Projects: w.projects, Pools: w.pools, Repositories: w.repos, Jobs: w.jobs, Tick: -1})
-		if got := here.readAll(r.ID, run.LogRef{Job: c.Job, Log: "1"}, 10_000); got != big {
+		served := w.Service
+		w.Service = run.New(to.DB, to.Blobs, w.ring, w.judge, run.Options{Region: region, Now: w.now, Projects: w.projects, Pools: w.pools, Repositories: w.repos, Jobs: w.jobs, Tick: -1})
+		if got := w.readAll(r.ID, run.LogRef{Job: c.Job, Log: "1"}, 10_000); got != big {
 			t.Errorf("the copy's log has %d bytes", len(got))
 		}
+		w.Service = served
 
 		if err := w.Delete(t.Context(), w.root, r.ID); err != nil {
 			t.Fatal(err)

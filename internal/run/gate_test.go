@@ -395,3 +395,30 @@ func TestRetain(t *testing.T) {
 		}
 	})
 }
+
+func TestStages(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.agent("one")
+		r := w.start("stages:\n- stage: A\n  trigger: manual\n  jobs:\n  - job: J\n    steps: [{script: x}]\n- stage: B\n  jobs:\n  - job: K\n    steps: [{script: x}]\n- stage: C\n  jobs:\n  - job: L\n    steps: [{script: x}]\n")
+		w.until(r.ID, "the stage", waits("started by hand"))
+		if err := w.SkipStage(t.Context(), w.root, r.ID, "B"); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.RunStage(t.Context(), w.root, r.ID, "A"); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.RunStage(t.Context(), w.root, r.ID, "A"); err == nil {
+			t.Error("a stage was started twice")
+		}
+		for _, want := range []string{"J", "L"} {
+			j, c := w.take(a)
+			if j.Identity.Job != want {
+				t.Errorf("job %s, want %s", j.Identity.Job, want)
+			}
+			w.complete(c, work.Succeeded)
+		}
+		if done := w.wait(r.ID); done.Result != work.Succeeded {
+			t.Error(show(w.tree(r.ID)))
+		}
+	})
+}
