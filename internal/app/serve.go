@@ -114,6 +114,7 @@ func (in *Instance) Run(ctx context.Context, version string, ready func(addrs []
 	go func() { served <- srv.Serve() }()
 	ready(addrs)
 	debug.FreeOSMemory() // what the start needed is not needed again
+	releaseProgram()
 	select {
 	case err := <-served:
 		return err
