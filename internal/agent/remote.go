@@ -111,17 +111,16 @@ func (r *remote) send(ctx context.Context) {
 	}
 }
 
-// sendOnce sends all records and a part of each log. more says that there was something.
+// sendOnce sends all records and a part of a log, of the first one of which something is left: so logs come in the order in which
+// they were written, and who follows a job reads it like that. more says that there was something.
 func (r *remote) sendOnce(ctx context.Context) (more bool, err error) {
 	if more, err = r.sendRecords(ctx); err != nil {
 		return true, err
 	}
 	for _, l := range r.spool.all() {
-		sent, err := r.sendLog(ctx, l)
-		if err != nil {
+		if sent, err := r.sendLog(ctx, l); sent || err != nil {
 			return true, err
 		}
-		more = more || sent
 	}
 	return more, nil
 }

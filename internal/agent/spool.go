@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,6 +40,7 @@ type spool struct {
 
 	mu      sync.Mutex
 	logs    map[string]*spooled    // guarded by mu; by the log's id
+	order   []*spooled             // guarded by mu; the same, as they were begun
 	records map[string]work.Record // guarded by mu; by step
 }
 
@@ -110,18 +112,15 @@ func (s *spool) log(id string) (*spooled, error) {
 	}
 	l := &spooled{id: id, file: f, size: info.Size()}
 	s.logs[id] = l
+	s.order = append(s.order, l)
 	return l, nil
 }
 
-// all returns the logs there are.
+// all returns the logs there are, in the order in which they were begun; those of an earlier process come first, in any.
 func (s *spool) all() []*spooled {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]*spooled, 0, len(s.logs))
-	for _, l := range s.logs {
-		list = append(list, l)
-	}
-	return list
+	return slices.Clone(s.order)
 }
 
 // add writes bytes at an offset of a log. Those that are there already are not written again.

@@ -112,8 +112,8 @@ func encodeStruct(b *bytes.Buffer, v reflect.Value) error {
 	b.WriteByte('{')
 	first := true
 	for _, f := range reflect.VisibleFields(v.Type()) {
-		if f.Anonymous && f.Type.Kind() == reflect.Struct || !f.IsExported() {
-			continue
+		if f.Anonymous && isStruct(f.Type) || !f.IsExported() {
+			continue // what is embedded has fields of its own here
 		}
 		field, err := v.FieldByIndexErr(f.Index)
 		if err != nil { // of an embedded pointer that is nil
@@ -140,6 +140,10 @@ func encodeStruct(b *bytes.Buffer, v reflect.Value) error {
 	}
 	b.WriteByte('}')
 	return nil
+}
+
+func isStruct(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct || t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct
 }
 
 func isEmpty(v reflect.Value) bool {
