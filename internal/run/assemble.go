@@ -9,11 +9,14 @@ import (
 	"strings"
 
 	"github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/pipeline"
 	"github.com/sekisho/sekisho/internal/pipeline/flow"
 	"github.com/sekisho/sekisho/internal/pipeline/macro"
 	"github.com/sekisho/sekisho/internal/pool"
 	"github.com/sekisho/sekisho/internal/project"
+	"github.com/sekisho/sekisho/internal/seal"
+	"github.com/sekisho/sekisho/internal/secret"
 )
 
 // brokenError is why a job can't be run at all: it fails before it starts.
@@ -21,6 +24,26 @@ type brokenError struct{ err error }
 
 func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
+
+// final reports whether an error stays what it is when the same is tried again.
+func final(err error) bool {
+	if _, ok := errors.AsType[*brokenError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*project.NotAuthorizedError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*project.Error](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*secret.Error](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*iam.DeniedError](err); ok {
+		return true
+	}
+	return errors.Is(err, project.ErrNotFound) || errors.Is(err, seal.ErrDoesNotOpen)
+}
 
 func broken(format string, args ...any) error { return &brokenError{fmt.Errorf(format, args...)} }
 

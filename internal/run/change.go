@@ -92,6 +92,10 @@ func (s *Service) supply(ctx context.Context, r *Run, f *facts, need *needError)
 		return err
 	}
 	e, err := s.o.Projects.Environment(ctx, r.PipelineID, need.environment)
+	if final(err) {
+		f.environments[need.environment] = environment{wrong: err.Error()}
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("environment %s: %w", need.environment, err)
 	}
@@ -99,14 +103,15 @@ func (s *Service) supply(ctx context.Context, r *Run, f *facts, need *needError)
 	if err != nil {
 		return fmt.Errorf("environment %s: %w", need.environment, err)
 	}
-	f.environments[need.environment] = environment{e, len(missing) > 0}
+	f.environments[need.environment] = environment{Environment: e, refused: len(missing) > 0}
 	return nil
 }
 
 // environment is one that a deployment job names.
 type environment struct {
 	*project.Environment
-	refused bool // the pipeline may not use it
+	refused bool   // the pipeline may not use it
+	wrong   string // why there can't be such a one; then Environment is nil
 }
 
 func (x *change) end() error {
@@ -119,6 +124,9 @@ func (x *change) end() error {
 		return err
 	}
 	for _, e := range x.events {
+		if x.run.Seq >= maxEvents && e.State != work.Completed {
+			continue // an agent that never stops telling; what is, the rows say
+		}
 		x.run.Seq++
 		x.dirty = true
 		_, err := x.tx.Exec(x.ctx, `INSERT INTO run_events (run, seq, at, data) VALUES ($1, $2, $3, $4)`, x.run.ID, x.run.Seq, x.now.UnixMicro(), toJSON(e))
@@ -158,6 +166,9 @@ func (s *Service) wakeLoop() {
 	default:
 	}
 }
+
+// maxEvents is from how many events of a run on only the ends of things are told.
+const maxEvents = 200_000
 
 func nonNil[T any](list []T) []T {
 	if list == nil {

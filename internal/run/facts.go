@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -61,8 +60,7 @@ func (s *Service) scopeOf(ctx context.Context, r *Run, plan *pipeline.Plan, open
 	}
 	for _, name := range flow.Groups(plan) {
 		g, err := s.o.Projects.Group(ctx, s.projectJob(r, Claim{}), name, open)
-		var denied *project.NotAuthorizedError
-		if errors.As(err, &denied) || errors.Is(err, project.ErrNotFound) {
+		if final(err) {
 			sc.refused[fold(name)] = err
 			continue
 		}

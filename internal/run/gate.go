@@ -119,6 +119,9 @@ func (x *change) environmentsOf(st *flow.StageState) ([]string, error) {
 
 // environmentCheck says what a stage waits for before it may deploy to an environment, or why it may not.
 func (x *change) environmentCheck(g *stage, e environment, name string) (waits, rejected string, err error) {
+	if e.wrong != "" {
+		return "", fmt.Sprintf("environment %s: %s", clip(name, 100), e.wrong), nil
+	}
 	if e.refused {
 		return "", (&project.NotAuthorizedError{Use: project.Use{Kind: project.KindEnvironment, Name: name, ID: e.ID}, Pipeline: x.run.Pipeline, Project: x.run.Project}).Error(), nil
 	}

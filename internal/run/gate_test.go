@@ -422,3 +422,12 @@ func TestStages(t *testing.T) {
 		}
 	})
 }
+
+func TestWrongEnvironment(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		r := w.start(strings.Replace(deploy, "environment: prod", "environment: $(where)", 1) + "\nvariables:\n  where: a/b/..\n")
+		if done := w.wait(r.ID); done.Result != work.Failed || !strings.Contains(w.tree(r.ID).Stages[0].Message, "environment a/b/..") {
+			t.Error(show(w.tree(r.ID)))
+		}
+	})
+}

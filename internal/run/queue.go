@@ -195,9 +195,9 @@ func (s *Service) handOut(ctx context.Context, c Claim, a *pool.Agent) (*work.Jo
 	if err == nil {
 		return j, nil
 	}
-	var broken *brokenError
-	if errors.As(err, &broken) {
-		if err := s.finish(ctx, c, work.Failed, broken.Error(), true); err != nil && !errors.Is(err, work.ErrClaimLost) {
+	// What can't be read now may be readable in a moment; but not for ever.
+	if final(err) || c.Attempt >= maxHandOuts {
+		if err := s.finish(ctx, c, work.Failed, clip(err.Error(), maxMessage), true); err != nil && !errors.Is(err, work.ErrClaimLost) {
 			return nil, err
 		}
 		return nil, nil
@@ -207,6 +207,9 @@ func (s *Service) handOut(ctx context.Context, c Claim, a *pool.Agent) (*work.Jo
 	}
 	return nil, err
 }
+
+// maxHandOuts is how often it is tried to put a job together.
+const maxHandOuts = 20
 
 // forget ends what an agent that asks for work still seems to have.
 func (s *Service) forget(ctx context.Context, a *pool.Agent) error {

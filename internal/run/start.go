@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	maxText    = 500
-	maxMessage = 4 << 10
+	maxText     = 500
+	maxMessage  = 4 << 10
+	maxProblems = 200
 )
 
 // StartRequest says what is to be run.
@@ -191,7 +192,7 @@ func (s *Service) create(ctx context.Context, c *iam.Caller, draft *Run, p *proj
 			return nil, fmt.Errorf("store plan: %w", err)
 		}
 	}
-	draft.Problems = out.problems
+	draft.Problems = out.problems[:min(len(out.problems), maxProblems)]
 	f := &facts{plan: out.plan, environments: map[string]environment{}}
 	for range maxNeeds {
 		var made *Run
