@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 
 func newProject(c *cli) *cobra.Command {
 	cmd := group("project", "Make projects, and say what images their jobs may use",
-		newProjectCreate(c), newProjectList(c), newProjectShow(c), newProjectDelete(c), newProjectImages(c, true), newProjectImages(c, false))
+		newProjectCreate(c), newProjectList(c), newProjectShow(c), newProjectDelete(c), newProjectImages(c, true), newProjectImages(c, false), newProjectTrust(c), newProjectIssuer(c), newProjectRestoreRole(c))
 	cmd.Long = "A project has git repositories, pipelines and all that they use.\n\n" + whichServer
 	return cmd
 }
@@ -109,6 +110,61 @@ func newProjectImages(c *cli, grant bool) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&push, "push", false, "push, and not only pull")
 	return cmd
+}
+
+func newProjectTrust(c *cli) *cobra.Command {
+	in := api.TrustRequest{}
+	cmd := &cobra.Command{
+		Use: "trust-policy NAME", Short: "Print the trust policy of a role that jobs may assume with their identity tokens", Args: usageOf(cobra.ExactArgs(1)),
+		Long: `Print the trust policy of a role that jobs of a project may assume with their identity tokens,
+with no key given to them. It names the project and the pipeline by their ids, so that it stays
+true when they are renamed. sekisho project issuer makes the issuer known first.`,
+		Example: "  sekisho project trust-policy shop --pipeline web --branch refs/heads/main > trust.json\n" +
+			"  aws iam create-role --role-name deployer --assume-role-policy-document file://trust.json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in.Project = args[0]
+			var out api.TrustDocument
+			if err := c.call(cmd, "DescribeTrustPolicy", in, &out); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), out.Document)
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&in.Pipeline, "pipeline", "", "only this pipeline")
+	f.StringVar(&in.Ref, "branch", "", "only runs of this ref, with * for any part")
+	f.StringVar(&in.Environment, "environment", "", "only jobs that deploy to this environment")
+	return cmd
+}
+
+func newProjectIssuer(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use: "issuer", Short: "Have roles of the account be able to trust jobs: make the server's issuer known as an OIDC provider", Args: usageOf(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var out api.IssuerProvider
+			if err := c.call(cmd, "TrustIssuer", api.Nothing{}, &out); err != nil {
+				return err
+			}
+			return printOne(c, cmd, out, []column[api.IssuerProvider]{
+				{"PROVIDER", func(p api.IssuerProvider) string { return p.ARN }},
+				{"URL", func(p api.IssuerProvider) string { return p.URL }},
+			})
+		},
+	}
+}
+
+func newProjectRestoreRole(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use: "restore-role NAME", Short: "Make the role of a project's jobs again, after it was deleted or changed", Args: usageOf(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var p project.Project
+			if err := c.call(cmd, "RestoreRole", api.ProjectRef{Project: args[0]}, &p); err != nil {
+				return err
+			}
+			return printOne(c, cmd, p, projectColumns)
+		},
+	}
 }
 
 func newPipelineCreate(c *cli, in *inProject) *cobra.Command {

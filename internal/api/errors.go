@@ -9,6 +9,7 @@ import (
 	"github.com/sekisho/sekisho/internal/git"
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
+	"github.com/sekisho/sekisho/internal/iam/directory"
 	"github.com/sekisho/sekisho/internal/iam/sigv4"
 	"github.com/sekisho/sekisho/internal/pool"
 	"github.com/sekisho/sekisho/internal/project"
@@ -80,6 +81,8 @@ func explain(err error, requestID string) *Error {
 		return &Error{Status: e.Status, Code: CodeTooLarge, Message: e.Error()}
 	}
 	switch {
+	case errors.Is(err, iam.ErrBearerExpired):
+		return &Error{Status: http.StatusUnauthorized, Code: CodeUnauthenticated, Message: iam.ErrBearerExpired.Error()}
 	case errors.Is(err, iam.ErrThrottled):
 		return &Error{Status: http.StatusTooManyRequests, Code: CodeThrottled, Message: err.Error()}
 	case errors.Is(err, iam.ErrInvalidCredentials), errors.Is(err, iam.ErrTokenExpired), errors.Is(err, iam.ErrUnknownKey),
@@ -128,6 +131,14 @@ func domain(err error) *Error {
 			a.Details = append(a.Details, Problem{p.File, p.Line, p.Column, p.Message})
 		}
 		return a
+	}
+	if e, ok := errors.AsType[*directory.Error](err); ok {
+		kinds := map[directory.ErrorKind]outcome{directory.NoSuchEntity: missing, directory.EntityAlreadyExists: taken, directory.LimitExceeded: limit,
+			directory.MalformedPolicyDocument: invalid, directory.InvalidInput: invalid, directory.ValidationError: invalid}
+		if o, ok := kinds[e.Kind]; ok {
+			return o.answer(err.Error(), "")
+		}
+		return conflict.answer(err.Error(), "")
 	}
 	switch e, ok := errors.AsType[*iam.TokenError](err); {
 	case ok:

@@ -87,7 +87,7 @@ func (s *Server) Pools(p *pool.Service, queue Queue) {
 		all, err := p.Agents(ctx, c, in.Pool)
 		return List[*pool.Agent]{Items: all}, err
 	})
-	Handle(s, "DescribeAgent", "agents:DescribeAgent", func(ctx context.Context, c *iam.Caller, in *AgentRef) (*pool.Agent, error) {
+	Handle(s, "DescribeAgent", "agents:DescribePool", func(ctx context.Context, c *iam.Caller, in *AgentRef) (*pool.Agent, error) {
 		return p.DescribeAgent(ctx, c, in.Pool, in.Agent)
 	})
 	Handle(s, "EnableAgent", "agents:UpdateAgent", func(ctx context.Context, c *iam.Caller, in *struct {

@@ -61,6 +61,18 @@ type ImageAccess struct {
 	Access     project.Access
 }
 
+// TrustRequest says which jobs of a project a role is to trust.
+type TrustRequest struct {
+	Project string
+	project.Trusted
+}
+
+// TrustDocument is a role's trust policy.
+type TrustDocument struct{ Document string }
+
+// IssuerProvider is the OIDC provider of the server's own issuer in an account.
+type IssuerProvider struct{ ARN, URL string }
+
 // Deletion is of a project.
 type Deletion struct {
 	Project string
@@ -114,6 +126,20 @@ func (s *Server) Projects(p *project.Service) {
 	})
 	Handle(s, "RestoreRole", "pipelines:UpdateProject", func(ctx context.Context, c *iam.Caller, in *ProjectRef) (*project.Project, error) {
 		return p.RestoreRole(ctx, c, in.Project)
+	})
+	Handle(s, "TrustIssuer", "iam:CreateOpenIDConnectProvider", func(ctx context.Context, c *iam.Caller, _ *Nothing) (*IssuerProvider, error) {
+		made, err := p.TrustIssuer(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		return &IssuerProvider{made.ARN, made.URL}, nil
+	})
+	Handle(s, "DescribeTrustPolicy", "pipelines:DescribeProject", func(ctx context.Context, c *iam.Caller, in *TrustRequest) (*TrustDocument, error) {
+		text, err := p.TrustPolicy(ctx, c, in.Project, in.Trusted)
+		if err != nil {
+			return nil, err
+		}
+		return &TrustDocument{text}, nil
 	})
 
 	items(s, "Pipeline", "Pipelines", p.CreatePipeline, p.DescribePipeline, p.UpdatePipeline, p.DeletePipeline, p.ListPipelines)

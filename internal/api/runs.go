@@ -101,10 +101,10 @@ func (s *Server) Runs(r *run.Service) {
 	Handle(s, "RerunRun", "pipelines:RerunRun", func(ctx context.Context, c *iam.Caller, in *Repetition) (*run.Run, error) {
 		return r.Rerun(ctx, c, in.Run, in.RerunRequest)
 	})
-	Handle(s, "SkipStage", "pipelines:UpdateRun", func(ctx context.Context, c *iam.Caller, in *StageRef) (Nothing, error) {
+	Handle(s, "SkipStage", "pipelines:StartRun", func(ctx context.Context, c *iam.Caller, in *StageRef) (Nothing, error) {
 		return Nothing{}, r.SkipStage(ctx, c, in.Run, in.Stage)
 	})
-	Handle(s, "RunStage", "pipelines:UpdateRun", func(ctx context.Context, c *iam.Caller, in *StageRef) (Nothing, error) {
+	Handle(s, "RunStage", "pipelines:StartRun", func(ctx context.Context, c *iam.Caller, in *StageRef) (Nothing, error) {
 		return Nothing{}, r.RunStage(ctx, c, in.Run, in.Stage)
 	})
 	Handle(s, "ListApprovals", "pipelines:DescribeRun", func(ctx context.Context, c *iam.Caller, in *RunRef) (List[*run.Approval], error) {
@@ -192,7 +192,7 @@ func (s *Server) Runs(r *run.Service) {
 		_, err = io.Copy(w, f)
 		return err
 	})
-	s.Stream(http.MethodGet, "runs/{run}/attachments/{attachment}", "pipelines:DescribeRun", func(w *httpx.Response, req *http.Request, c *iam.Caller) error {
+	s.Stream(http.MethodGet, "runs/{run}/attachments/{attachment}", "pipelines:ReadArtifacts", func(w *httpx.Response, req *http.Request, c *iam.Caller) error {
 		id, _, err := runAnd(req, "")
 		if err != nil {
 			return err

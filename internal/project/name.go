@@ -66,6 +66,9 @@ func checkItemName(it *item, name string) error {
 	if _, err := uuid.Parse(name); err == nil {
 		return errorf(Invalid, "name", "a name that looks like an id would be taken for one")
 	}
+	if it == environmentItem && strings.Contains(name, ".") { // a pipeline would name a resource of an environment with it
+		return errorf(Invalid, "name", "%q has a dot, after which pipelines name a resource of an environment: use a dash", name)
+	}
 	return nil
 }
 

@@ -83,6 +83,8 @@ func explain(err error, requestID string) (int, string) {
 		return http.StatusUnauthorized, iam.ErrTokenExpired.Error()
 	case errors.Is(err, iam.ErrTemporaryKey):
 		return http.StatusUnauthorized, iam.ErrTemporaryKey.Error()
+	case errors.Is(err, iam.ErrBearerExpired):
+		return http.StatusUnauthorized, iam.ErrBearerExpired.Error()
 	case errors.Is(err, iam.ErrInvalidCredentials):
 		return http.StatusUnauthorized, "the credentials are not valid: the access key or token is wrong, or no longer in use"
 	case errors.Is(err, iam.ErrThrottled):

@@ -109,6 +109,8 @@ func explain(err error, requestID string) (int, answer) {
 		return http.StatusForbidden, answer{Code: "DENIED", Message: iam.ErrTokenExpired.Error()}
 	case errors.Is(err, iam.ErrTemporaryKey):
 		return http.StatusUnauthorized, answer{Code: "UNAUTHORIZED", Message: iam.ErrTemporaryKey.Error()}
+	case errors.Is(err, iam.ErrBearerExpired):
+		return http.StatusUnauthorized, answer{Code: "UNAUTHORIZED", Message: iam.ErrBearerExpired.Error()}
 	case errors.Is(err, iam.ErrInvalidCredentials):
 		return http.StatusUnauthorized, answer{Code: "UNAUTHORIZED", Message: "the credentials are not valid: the access key or token is wrong, or no longer in use"}
 	case errors.Is(err, iam.ErrThrottled):
