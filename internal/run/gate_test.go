@@ -104,7 +104,7 @@ func TestLock(t *testing.T) {
 		}
 
 		// The latest one wins, those before it that wait end.
-		first = w.start(deploy)
+		w.start(deploy)
 		_, c = w.take(a)
 		second = w.start(deploy)
 		w.until(second.ID, "the lock", waits("exclusive lock"))

@@ -228,7 +228,10 @@ func TestArtifacts(t *testing.T) {
 
 // TestThousand gives a thousand jobs to fifty agents.
 func TestThousand(t *testing.T) {
-	const jobs, agents = 1000, 50
+	jobs, agents := 1000, 50
+	if testing.Short() {
+		jobs = 200
+	}
 	w := newWorld(t, metatest.Open(t, metatest.SQLite(t)))
 	var legs strings.Builder
 	for i := range jobs / 4 {

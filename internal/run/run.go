@@ -10,15 +10,13 @@ import (
 
 // Why a run was started: Build.Reason.
 const (
-	Manual           = "manual"
-	IndividualCI     = "individualCI"
-	BatchedCI        = "batchedCI"
-	Schedule         = "schedule"
-	PullRequest      = "pullRequest"
-	ResourceTrigger  = "resourceTrigger"
-	queued           = "queued" // a state of jobs beside those of work.State: it waits for an agent
-	defaultJobName   = "Job"
-	defaultStageName = "__default"
+	Manual          = "manual"
+	IndividualCI    = "individualCI"
+	BatchedCI       = "batchedCI"
+	Schedule        = "schedule"
+	PullRequest     = "pullRequest"
+	ResourceTrigger = "resourceTrigger"
+	queued          = "queued" // a state of jobs beside those of work.State: it waits for an agent
 )
 
 // Queued is the state of a job that waits for an agent.

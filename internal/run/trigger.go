@@ -32,8 +32,6 @@ type Push struct {
 // RefUpdate is what became of a ref; zeroes stand for none.
 type RefUpdate struct{ Ref, Old, New string }
 
-const zeroes = "0000000000000000000000000000000000000000"
-
 func isZero(commit string) bool { return strings.Trim(commit, "0") == "" }
 
 // maxUpdates is how many refs of one push start runs.
