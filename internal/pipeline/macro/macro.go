@@ -15,6 +15,9 @@ const MaxDepth = 50
 // maxExpanded bounds what an expansion may grow to, in bytes.
 const maxExpanded = 16 << 20
 
+// lookupCost is what one look-up counts for, in bytes: values that are empty can be as many as those that are long.
+const lookupCost = 64
+
 // ErrTooBig means that a value would grow beyond what is sensible.
 var ErrTooBig = errors.New("the value grows too big when its macros are expanded")
 
@@ -116,7 +119,7 @@ func (r *recursion) expand(text string, depth int) string {
 			value = r.expand(value, depth+1)
 			delete(r.open, low)
 		}
-		r.left -= len(value)
+		r.left -= len(value) + lookupCost
 		return value, true
 	}, maxExpanded)
 	if !ok {

@@ -102,3 +102,15 @@ func FuzzExpand(f *testing.F) {
 		}
 	})
 }
+
+// TestEmptyBomb: values that are empty in the end, and twice as many with each level, are too much like long ones.
+func TestEmptyBomb(t *testing.T) {
+	vars := map[string]string{}
+	for i := range MaxDepth - 1 {
+		vars[fmt.Sprintf("v%d", i)] = fmt.Sprintf("$(v%d)$(v%d)", i+1, i+1)
+	}
+	vars[fmt.Sprintf("v%d", MaxDepth-1)] = ""
+	if _, err := Recursive("v", "$(v0)", lookup(vars)); !errors.Is(err, ErrTooBig) {
+		t.Errorf("error %v, want ErrTooBig", err)
+	}
+}
