@@ -39,7 +39,7 @@ func (f *agentFolder) folder() (agent.Folder, error) {
 
 func newAgent(c *cli) *cobra.Command {
 	cmd := group("agent", "Run jobs of pipelines on this machine",
-		newAgentConfig(c), newAgentRun(c), newAgentService(), newAgentDoctor(c), newAgentRemove(), newAgentWorker())
+		newAgentConfig(c), newAgentRun(c), newAgentService(), newAgentDoctor(c), newAgentRemove(), newAgentWorker(), newAgentScale(c), newAgentOnce(c))
 	cmd.AddCommand(newAgentCommands(c)...)
 	return cmd
 }

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package scale
+
+// Protect does nothing: it is for Linux.
+func Protect() {}
