@@ -38,7 +38,11 @@ func (s *Service) Authenticate(ctx context.Context, authorization string, from n
 		}
 		encoded = strings.TrimLeft(authorization[len(scheme):], " ")
 	}
-	hash := s.good.hash(encoded)
+	cached := encoded
+	if bearer {
+		cached = authorization // with its scheme: what is good in one form is not in the other
+	}
+	hash := s.good.hash(cached)
 	generation, err := s.generation.Current(ctx)
 	if err != nil {
 		return nil, err
@@ -56,7 +60,7 @@ func (s *Service) Authenticate(ctx context.Context, authorization string, from n
 		return nil, ErrInvalidCredentials
 	}
 	var c *credential
-	if bearer { // no base64 has the underscore of a token, so the hashes of the two forms are never the same
+	if bearer {
 		c, err = s.checkBearer(ctx, encoded, now, from)
 	} else {
 		c, err = s.checkBasic(ctx, encoded, now, from)
