@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -72,16 +73,31 @@ func newRunLogs(c *cli) *cobra.Command {
 	return cmd
 }
 
-// watcher prints what becomes of a run.
+// watcher prints what becomes of a run: what is when it begins to look, and what changes from there on. The logs of a job are printed
+// in the order of its steps.
 type watcher struct {
 	client *client.Client
 	out    io.Writer
 	id     int64
-	after  int64
+	after  int64                              // the last event that was printed; 0: none of the run was yet
 	only   func(*runs.Job, *work.Record) bool // nil: all
 
 	logs  map[runs.LogRef]*shownLog
-	waits map[string]string // by the job's id, what was said last
+	order map[attempt][]string // logs of a job's steps
+	done  map[attempt]int      // how many of them were printed to their end
+	legs  map[phase]bool       // of which jobs there are parts that tell of themselves
+	said  map[string]string    // of what, what was said last
+}
+
+type attempt struct {
+	job    string
+	number int
+}
+
+type phase struct {
+	stage   string
+	attempt int
+	name    string
 }
 
 // shownLog is how much of a log was printed.
@@ -95,7 +111,8 @@ func (c *cli) newWatch(cmd *cobra.Command, id int64) (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &watcher{client: r, out: cmd.OutOrStdout(), id: id, logs: map[runs.LogRef]*shownLog{}, waits: map[string]string{}}, nil
+	return &watcher{client: r, out: cmd.OutOrStdout(), id: id, logs: map[runs.LogRef]*shownLog{}, order: map[attempt][]string{}, done: map[attempt]int{},
+		legs: map[phase]bool{}, said: map[string]string{}}, nil
 }
 
 // watch follows a run to its end. Connections that break are made again.
@@ -132,7 +149,11 @@ func (c *cli) watch(cmd *cobra.Command, id int64) error {
 	if err != nil {
 		return told(err)
 	}
-	fmt.Fprintf(w.out, "== run %d %s in %s\n", id, stateWord(t.State, t.Result), took(t.Started, t.Finished))
+	line := fmt.Sprintf("== run %d %s", id, stateWord(t.State, t.Result))
+	if !t.Started.IsZero() {
+		line += " in " + took(t.Started, t.Finished)
+	}
+	fmt.Fprintln(w.out, line)
 	for _, p := range t.Problems {
 		fmt.Fprintln(w.out, p)
 	}
@@ -154,14 +175,21 @@ func (w *watcher) tree(ctx context.Context) (*runs.Tree, error) {
 func (w *watcher) follow(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	if w.after == 0 {
+		t, err := w.tree(ctx)
+		if err != nil {
+			return err
+		}
+		if err := w.present(ctx, t); err != nil {
+			return err
+		}
+		w.after = t.Seq
+	}
 	body, err := w.client.Get(ctx, fmt.Sprintf("runs/%d/events", w.id), url.Values{"after": {strconv.FormatInt(w.after, 10)}})
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	if err := w.drain(ctx); err != nil {
-		return err
-	}
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 4<<20)
 	ended := false
@@ -181,6 +209,7 @@ func (w *watcher) follow(ctx context.Context) error {
 		if err := w.event(ctx, &e); err != nil {
 			return err
 		}
+		w.after = max(w.after, e.Seq)
 	}
 	if err := lines.Err(); err != nil {
 		return err
@@ -191,32 +220,130 @@ func (w *watcher) follow(ctx context.Context) error {
 	return w.drain(ctx)
 }
 
+// say prints a line about something, unless that is what was said of it last.
+func (w *watcher) say(of, line string) {
+	if w.said[of] != line {
+		w.said[of] = line
+		fmt.Fprintln(w.out, "== "+line)
+	}
+}
+
+// present prints what a run is like.
+func (w *watcher) present(ctx context.Context, t *runs.Tree) error {
+	line := fmt.Sprintf("run %d, %s of %s/%s", w.id, t.Number, t.Project, t.Pipeline)
+	if t.Ref != "" {
+		line += ": " + strings.TrimPrefix(t.Ref, "refs/heads/") + " at " + t.Commit[:min(len(t.Commit), 10)]
+	}
+	w.say("run", line)
+	if t.Waits != "" {
+		w.say("run", fmt.Sprintf("run %d: %s", w.id, t.Waits))
+	}
+	for _, s := range t.Stages {
+		if !s.Last {
+			continue
+		}
+		w.stage(s.Name, s.Attempt, s.State, s.Result, s.Message)
+		if s.Waits != "" {
+			w.say(fmt.Sprintf("stage %s %d", s.Name, s.Attempt), "stage "+s.Name+": "+s.Waits)
+		}
+		for _, p := range s.Jobs {
+			if len(p.Legs) == 0 {
+				w.job(phase{s.Name, s.Attempt, p.Name}, "", p.DisplayName, p.State, p.Result, "", p.Message)
+			}
+			for _, j := range p.Legs {
+				w.legs[phase{s.Name, s.Attempt, p.Name}] = true
+				agent := ""
+				if len(j.Attempts) > 0 {
+					agent = j.Attempts[len(j.Attempts)-1].Agent
+				}
+				if j.Waits != "" {
+					w.say("job "+j.ID, "job "+cmp.Or(j.DisplayName, j.ID)+" is "+j.Waits)
+					continue
+				}
+				if j.State == work.InProgress || j.State == work.Completed {
+					w.job(phase{s.Name, s.Attempt, p.Name}, j.ID, j.DisplayName, work.InProgress, "", agent, "")
+				}
+				if err := w.steps(ctx, j); err != nil {
+					return err
+				}
+				if j.State == work.Completed {
+					w.job(phase{s.Name, s.Attempt, p.Name}, j.ID, j.DisplayName, j.State, j.Result, agent, j.Message)
+				}
+			}
+		}
+	}
+	for _, a := range t.Approvals {
+		if a.State == "pending" {
+			w.say("approval "+a.ID, fmt.Sprintf("%s waits for %d of %s; answer with: sekisho run approve %d", a.Name, a.Needed, strings.Join(a.Approvers, " "), w.id))
+		}
+	}
+	return nil
+}
+
+func (w *watcher) stage(name string, attempt int, state work.State, result work.Result, message string) {
+	if state == work.Pending && message == "" {
+		return
+	}
+	w.say(fmt.Sprintf("stage %s %d", name, attempt), "stage "+name+" "+stateWord(state, result)+because(message))
+}
+
+func because(message string) string {
+	if message == "" {
+		return ""
+	}
+	return ": " + message
+}
+
+// job prints what became of a part of a job, or of a job that has none: id is empty then.
+func (w *watcher) job(p phase, id, name string, state work.State, result work.Result, agent, message string) {
+	text := "job " + cmp.Or(name, p.name) + " " + stateWord(state, result)
+	switch {
+	case id == "" && (w.legs[p] || state != work.Completed), state == work.Pending:
+		return
+	case id == "":
+		id = p.stage + "." + p.name
+	case state == work.InProgress && agent != "":
+		text += " on " + agent
+	}
+	w.say("job "+id, text+because(message))
+}
+
 func (w *watcher) event(ctx context.Context, e *api.RunEvent) error {
-	w.after = max(w.after, e.Seq)
 	switch e.Type {
 	case runs.LogEvent:
-		return w.print(ctx, runs.LogRef{Job: e.Job, Attempt: e.Claim, Log: e.Log})
-	case runs.StageEvent, runs.JobEvent, runs.RunEvent:
-		name := map[string]string{runs.StageEvent: "stage " + e.Stage, runs.JobEvent: "job " + cmp.Or(e.Name, e.Job), runs.RunEvent: "run " + strconv.FormatInt(w.id, 10)}[e.Type]
-		if e.Type == runs.JobEvent && e.State == runs.Queued {
-			return w.wait(ctx, e.Job, name)
+		return w.grown(ctx, attempt{e.Job, e.Claim}, e.Log)
+	case runs.StageEvent:
+		w.stage(e.Stage, e.Attempt, e.State, e.Result, e.Message)
+		if e.State == work.Pending {
+			return w.look(ctx)
 		}
-		text := "== " + name + " " + stateWord(e.State, e.Result)
-		if e.Agent != "" {
-			text += " on " + e.Agent
+	case runs.JobEvent:
+		p := phase{e.Stage, e.Attempt, e.Phase}
+		if e.Job != "" {
+			w.legs[p] = true
 		}
+		switch {
+		case e.State == runs.Queued:
+			return w.look(ctx)
+		case e.Job != "" && e.State == work.Completed:
+			if err := w.grown(ctx, attempt{e.Job, e.Claim}, ""); err != nil {
+				return err
+			}
+		}
+		w.job(p, e.Job, e.Name, e.State, e.Result, e.Agent, e.Message)
+	case runs.RunEvent:
 		if e.Message != "" {
-			text += ": " + e.Message
-		}
-		if e.State != "" {
-			fmt.Fprintln(w.out, text)
+			return w.look(ctx)
 		}
 	case runs.StepEvent:
-		if e.State == work.Completed && e.Result != work.Succeeded {
-			fmt.Fprintf(w.out, "== step %s %s %s\n", e.Name, e.Result, e.Message)
+		if e.State == work.Completed && e.Result != work.Succeeded && e.Result != work.Skipped {
+			if err := w.grown(ctx, attempt{e.Job, e.Claim}, ""); err != nil {
+				return err
+			}
+			fmt.Fprintf(w.out, "== step %s %s%s\n", e.Name, e.Result, because(e.Message))
 		}
 	case runs.ApprovalEvent:
-		fmt.Fprintf(w.out, "== approval %s %s %s\n", e.Approval, e.Name, e.Message)
+		return w.look(ctx)
 	case runs.IssueEvent:
 		if e.Issue != nil && e.Step == "" {
 			fmt.Fprintf(w.out, "== %s: %s\n", e.Issue.Type, e.Issue.Message)
@@ -225,23 +352,62 @@ func (w *watcher) event(ctx context.Context, e *api.RunEvent) error {
 	return nil
 }
 
-// wait says what a job waits for.
-func (w *watcher) wait(ctx context.Context, job, name string) error {
+// look prints what is new of what waits.
+func (w *watcher) look(ctx context.Context) error {
 	t, err := w.tree(ctx)
 	if err != nil {
 		return err
 	}
-	for _, s := range t.Stages {
-		for _, p := range s.Jobs {
-			for _, j := range p.Legs {
-				if j.ID == job && j.Waits != "" && w.waits[job] != j.Waits {
-					w.waits[job] = j.Waits
-					fmt.Fprintf(w.out, "== %s is %s\n", name, j.Waits)
+	return w.present(ctx, t)
+}
+
+// grown prints what came of the logs of a job, up to one of them, or all. Logs come in the order of the steps: those before one
+// that grows have ended.
+func (w *watcher) grown(ctx context.Context, a attempt, log string) error {
+	if !slices.Contains(w.order[a], log) {
+		t, err := w.tree(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range t.Stages {
+			for _, p := range s.Jobs {
+				for _, j := range p.Legs {
+					if j.ID == a.job {
+						w.arrange(j)
+					}
 				}
 			}
 		}
 	}
+	from, to := w.done[a], len(w.order[a])
+	if i := slices.Index(w.order[a], log); i >= 0 {
+		from, to = min(from, i), i+1
+		w.done[a] = max(w.done[a], i)
+	}
+	for _, l := range w.order[a][from:to] {
+		if err := w.print(ctx, runs.LogRef{Job: a.job, Attempt: a.number, Log: l}); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// arrange notes the order of the logs of a job's last attempt, and returns its steps in it.
+func (w *watcher) arrange(j *runs.Job) []work.Record {
+	if len(j.Attempts) == 0 {
+		return nil
+	}
+	last := j.Attempts[len(j.Attempts)-1]
+	steps := slices.DeleteFunc(slices.Clone(last.Steps), func(step work.Record) bool {
+		return step.Step == "" || step.Log == "" || w.only != nil && !w.only(j, &step)
+	})
+	slices.SortStableFunc(steps, func(a, b work.Record) int { return cmp.Compare(a.Order, b.Order) })
+	logs := make([]string, len(steps))
+	for i, step := range steps {
+		logs[i] = step.Log
+	}
+	w.order[attempt{j.ID, last.Number}] = logs
+	return steps
 }
 
 // drain prints what there is of all logs and was not printed yet.
@@ -253,26 +419,29 @@ func (w *watcher) drain(ctx context.Context) error {
 	for _, s := range t.Stages {
 		for _, p := range s.Jobs {
 			for _, j := range p.Legs {
-				if len(j.Attempts) == 0 {
-					continue
-				}
-				last := j.Attempts[len(j.Attempts)-1]
-				steps := slices.Clone(last.Steps)
-				slices.SortStableFunc(steps, func(a, b work.Record) int { return cmp.Compare(a.Order, b.Order) })
-				for _, step := range steps {
-					if step.Step == "" || step.Log == "" || w.only != nil && !w.only(j, &step) {
-						continue
-					}
-					ref := runs.LogRef{Job: j.ID, Attempt: last.Number, Log: step.Log}
-					if err := w.print(ctx, ref); err != nil {
-						return told(err)
-					}
-					if shown := w.logs[ref]; step.State == work.Completed && len(shown.rest) > 0 {
-						fmt.Fprintf(w.out, "%s\n", shown.rest)
-						shown.rest = nil
-					}
+				if err := w.steps(ctx, j); err != nil {
+					return told(err)
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// steps prints what there is of a job's logs.
+func (w *watcher) steps(ctx context.Context, j *runs.Job) error {
+	steps := w.arrange(j)
+	if j.State != work.InProgress && j.State != work.Completed {
+		return nil // the logs are those of an attempt that does not count any more
+	}
+	for _, step := range steps {
+		ref := runs.LogRef{Job: j.ID, Attempt: j.Attempts[len(j.Attempts)-1].Number, Log: step.Log}
+		if err := w.print(ctx, ref); err != nil {
+			return err
+		}
+		if shown := w.logs[ref]; step.State == work.Completed && len(shown.rest) > 0 {
+			fmt.Fprintf(w.out, "%s\n", shown.rest)
+			shown.rest = nil
 		}
 	}
 	return nil
@@ -287,6 +456,9 @@ func (w *watcher) print(ctx context.Context, ref runs.LogRef) error {
 	}
 	body, err := w.client.Get(ctx, fmt.Sprintf("runs/%d/log", w.id), url.Values{
 		"job": {ref.Job}, "attempt": {strconv.Itoa(ref.Attempt)}, "log": {ref.Log}, "offset": {strconv.FormatInt(shown.offset, 10)}})
+	if e, ok := errors.AsType[*api.Error](err); ok && e.Status == http.StatusNotFound {
+		return nil // nothing of it has come yet
+	}
 	if err != nil {
 		return err
 	}

@@ -130,6 +130,8 @@ func (w *reasons) of(ctx context.Context, j *jobRow) (string, error) {
 		return say("no agent that is online meets the demand %s", strings.Join(j.demands, ", "))
 	case ready > 0:
 		return say("it is being given to one, position %d in the queue", max(position, 1))
+	case refusals["busy"] == matching && matching == 1:
+		return say("the one that could run it is busy, position %d in the queue", max(position, 1))
 	case refusals["busy"] == matching:
 		return say("all %d that could run it are busy, position %d in the queue", matching, max(position, 1))
 	}
