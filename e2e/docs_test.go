@@ -18,8 +18,9 @@ import (
 //	<!-- run: by CI -->                by .ci/run, as they stand there
 //
 // The blocks in sh up to the next such comment are one script; where they say localhost:5000, the server is meant, and at
-// port 5001 its second address. Beside the script are a Dockerfile, the OCI layout "image" and the chart "chart". A block in
-// yaml is a configuration of sekisho and must be accepted. Others, in text, ini or json, are only shown.
+// port 5001 its second address. `sekisho agent run`, without --once, goes to the background. Beside the script are a Dockerfile,
+// the OCI layout "image" and the chart "chart". A block in yaml is a configuration of sekisho and must be accepted. Others, in
+// text, ini or json, are only shown.
 func TestDocs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real clients take longer than a short run has")
@@ -123,16 +124,29 @@ func checkCI(t *testing.T, at, block string) {
 	}
 }
 
-// docsServe makes `sekisho serve` go to the background and sets LOCAL_REGISTRY once it answers.
-const docsServe = `
+// docsShell makes what runs until it is stopped go to the background, as in a terminal of its own: `sekisho serve`, which sets
+// LOCAL_REGISTRY once it answers, and `sekisho agent run`, without --once, which is waited for until it takes jobs. They are
+// stopped at the end, the last one first.
+const docsShell = `
+background=
+stop() { for p in $background; do kill -INT $p; wait $p || true; done; }
+trap stop EXIT
 sekisho() {
-  if [[ $1 != serve ]]; then command sekisho "$@"; return; fi
-  rm -f "$SEKISHO_DATA/address"
-  command sekisho "$@" --data "$SEKISHO_DATA" --listen 127.0.0.1:0 2>>server.log &
-  trap "kill $!; wait $!" EXIT
-  until [[ -s $SEKISHO_DATA/address ]]; do kill -0 $! && sleep 0.05; done
-  LOCAL_REGISTRY=localhost:$(sed -n 1p "$SEKISHO_DATA/address" | cut -d: -f2)
-  LOCAL_ENDPOINT=localhost:$(sed -n '$p' "$SEKISHO_DATA/address" | cut -d: -f2)
+  if [[ $1 == serve ]]; then
+    rm -f "$SEKISHO_DATA/address"
+    command sekisho "$@" --data "$SEKISHO_DATA" --listen 127.0.0.1:0 2>>server.log &
+    background="$! $background"
+    until [[ -s $SEKISHO_DATA/address ]]; do kill -0 $! && sleep 0.05; done
+    LOCAL_REGISTRY=localhost:$(sed -n 1p "$SEKISHO_DATA/address" | cut -d: -f2)
+    LOCAL_ENDPOINT=localhost:$(sed -n '$p' "$SEKISHO_DATA/address" | cut -d: -f2)
+  elif [[ "$1 ${2-}" == "agent run" && " $* " != *" --once "* ]]; then
+    : >agent.log
+    command sekisho "$@" >>agent.log 2>&1 &
+    background="$! $background"
+    until grep -q 'Listening for Jobs' agent.log; do kill -0 $! && sleep 0.2; done
+  else
+    command sekisho "$@"
+  fi
 }
 `
 
@@ -173,8 +187,11 @@ func (e *example) script() string {
 	b.WriteString("-- doc.sh --\nset -euo pipefail\n")
 	// What a reader has not set is not set here either.
 	b.WriteString("unset AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION AWS_DEFAULT_REGION ACCESS_KEY SECRET REGISTRY\n")
-	if e.alone {
-		b.WriteString(docsServe)
+	if e.alone || strings.Contains(e.sh.String(), "sekisho agent run") {
+		b.WriteString(docsShell)
+	}
+	if strings.Contains(e.sh.String(), "git ") {
+		b.WriteString("export GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=Reader GIT_AUTHOR_EMAIL=reader@example.com GIT_COMMITTER_NAME=Reader GIT_COMMITTER_EMAIL=reader@example.com\n")
 	}
 	b.WriteString("set -x\n" + local.Replace(e.sh.String()))
 	b.WriteString("-- Dockerfile --\nFROM scratch\nCOPY app /app\nENTRYPOINT [\"/app\"]\n")

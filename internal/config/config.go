@@ -207,8 +207,8 @@ type Endpoint struct {
 	// Reverse proxies in the endpoint's network that are believed about the client's
 	// address, as proxies.trusted are outside. The addresses there mean nothing here.
 	Forwarders []netip.Prefix `yaml:"forwarders"`
-	// What it leads to, of ecr.api, ecr.dkr, sts, iam, secretsmanager, git, agents and
-	// console. When empty, everything.
+	// What it leads to, of ecr.api, ecr.dkr, sts, iam, secretsmanager, git, agents, api
+	// (what the sekisho command asks) and console. When empty, everything.
 	Services []string `yaml:"services"`
 	// The endpoint policy: the name of a JSON file, or the JSON text itself. What it does
 	// not allow is refused here, whoever asks. When empty, it allows everything.

@@ -11,7 +11,7 @@ import (
 )
 
 // Services are what a private endpoint can lead to.
-var Services = []string{"ecr.api", "ecr.dkr", "sts", "iam", "secretsmanager", "git", "agents", "console"}
+var Services = []string{"ecr.api", "ecr.dkr", "sts", "iam", "secretsmanager", "git", "agents", "api", "console"}
 
 var (
 	endpointForm = regexp.MustCompile(`^vpce-[0-9a-f]{8,17}$`)

@@ -122,7 +122,7 @@ endpoints:
 			`FILE:4: endpoints[0].id: "vpce-XYZ" is not the id of a private endpoint: vpce- and 8 to 17 hexadecimal digits, such as vpce-0123456789abcdef0`,
 			`FILE:5: endpoints[0].vpc: "vpce-00000001" is not the id of a network: vpc- and 8 to 17 hexadecimal digits`,
 			`FILE:6: endpoints[0].listen: ":y" is not host:port, such as 10.0.1.5:443`,
-			`FILE:7: endpoints[0].services: "s3" is none of ecr.api, ecr.dkr, sts, iam, secretsmanager, git, agents, console`,
+			`FILE:7: endpoints[0].services: "s3" is none of ecr.api, ecr.dkr, sts, iam, secretsmanager, git, agents, api, console`,
 			`FILE:8: endpoints[1].id: "" is not the id of a private endpoint: vpce- and 8 to 17 hexadecimal digits, such as vpce-0123456789abcdef0`,
 			`FILE:8: endpoints[1].vpc: "vpc-1" is not the id of a network: vpc- and 8 to 17 hexadecimal digits`,
 			`FILE:8: endpoints[1].senders: missing: nothing leads here. Name the load balancers, here or in proxy_protocol.trusted`,
