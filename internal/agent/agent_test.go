@@ -7,6 +7,7 @@ import (
 )
 
 func TestRun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, err := w.configure("first", nil)
 	if err != nil {

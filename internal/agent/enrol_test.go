@@ -28,6 +28,7 @@ func says(t *testing.T, what string, err error, text string) {
 }
 
 func TestEnrolByCode(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	code, err := w.pools.CreateCode(t.Context(), w.root, "builders", "", true)
 	if err != nil {
@@ -59,6 +60,7 @@ func TestEnrolByCode(t *testing.T) {
 }
 
 func TestEnrolByIdentityToken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rule := pool.Rule{Kind: pool.ByOIDC, Issuer: w.issuer.URL, Audience: "sekisho", Subject: "system:serviceaccount:builds:*"}
 	if _, err := w.pools.AddRule(t.Context(), w.root, "builders", rule); err != nil {
@@ -150,6 +152,7 @@ func TestEnrolBySignedRequest(t *testing.T) {
 }
 
 func TestEnrolByKey(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	if _, err := w.configure("one", nil); err != nil {
 		t.Fatal(err)
@@ -179,6 +182,7 @@ func TestEnrolByKey(t *testing.T) {
 
 // TestQuestions answers the seven questions as a person does, with mistakes.
 func TestQuestions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	if _, err := w.pools.CreatePool(t.Context(), w.root, pool.Draft{Name: "other"}); err != nil {
 		t.Fatal(err)
@@ -243,6 +247,7 @@ func TestQuestions(t *testing.T) {
 
 // TestLostAnswer repeats an enrolment whose answer did not arrive.
 func TestLostAnswer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	code, err := w.pools.CreateCode(t.Context(), w.root, "builders", "", false)
 	if err != nil {
@@ -276,6 +281,7 @@ func (nowhere) WriteHeader(int)             {}
 
 // TestStolenToken uses an agent's token without its key, and its calls again.
 func TestStolenToken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, err := w.configure("one", nil)
 	if err != nil {
@@ -388,6 +394,7 @@ func (c *captured) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // TestClock has agents whose clocks are wrong, and tokens that get old.
 func TestClock(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, err := w.configure("one", nil)
 	if err != nil {

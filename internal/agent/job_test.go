@@ -16,6 +16,7 @@ import (
 
 // TestCuts runs a job over connections that break at random, and over a server that starts again, and compares its logs byte by byte.
 func TestCuts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newCutter(t, w.addr)
 	f, err := w.configure("one", func(o *ConfigureOptions) { o.URL = "http://" + c.l.Addr().String() })
@@ -86,6 +87,7 @@ func TestCuts(t *testing.T) {
 
 // TestEnds has jobs that end in other ways than by themselves.
 func TestEnds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, err := w.configure("one", nil)
 	if err != nil {
@@ -153,6 +155,7 @@ func TestEnds(t *testing.T) {
 
 // TestDrain lets a job end after the word to stop.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, err := w.configure("one", nil)
 	if err != nil {
@@ -172,6 +175,7 @@ func TestDrain(t *testing.T) {
 
 // TestKilled kills an agent in a process of its own, and starts it again.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, err := w.configure("one", nil)
 	if err != nil {
@@ -214,6 +218,7 @@ func TestKilled(t *testing.T) {
 
 // TestFullDisk takes no jobs while the disk is full, and says why in the pool.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, err := w.configure("one", nil)
 	if err != nil {
@@ -232,6 +237,7 @@ func TestFullDisk(t *testing.T) {
 
 // TestOneJob is removed when it has done its job.
 func TestOneJob(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, err := w.configure("one", func(o *ConfigureOptions) { o.OneJob = true })
 	if err != nil {
@@ -252,6 +258,7 @@ func TestOneJob(t *testing.T) {
 
 // TestForeignJob is about a job that another agent has.
 func TestForeignJob(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	victim, err := w.configure("victim", nil)
 	if err != nil {
@@ -299,6 +306,7 @@ func TestForeignJob(t *testing.T) {
 
 // TestStopAtOnce stops an agent that can't reach its server, and has the next start tell of the job.
 func TestStopAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newCutter(t, w.addr)
 	f, err := w.configure("one", func(o *ConfigureOptions) { o.URL = "http://" + c.l.Addr().String() })

@@ -22,6 +22,7 @@ import (
 
 // TestPrivateNetwork reaches a server with a certificate of a private authority, through a proxy, over HTTP/1.1 and HTTP/2.
 func TestPrivateNetwork(t *testing.T) {
+	t.Parallel()
 	for _, http2 := range []bool{false, true} {
 		name := "HTTP/1.1"
 		if http2 {
@@ -99,6 +100,7 @@ func TestPrivateNetwork(t *testing.T) {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	examine := func(f Folder, o DoctorOptions) (bool, map[string]Finding) {
 		found := map[string]Finding{}
@@ -142,6 +144,7 @@ func TestDoctor(t *testing.T) {
 }
 
 func TestCheckURL(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		url   string
 		http  bool
@@ -170,6 +173,7 @@ func TestCheckURL(t *testing.T) {
 
 // TestSpool writes and reads a log in random pieces, closes it in between, and compares.
 func TestSpool(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 4))
 	dir := t.TempDir()
 	s, err := openSpool(dir)
@@ -263,6 +267,7 @@ func TestUnit(t *testing.T) {
 
 // TestTidy removes what is old and nothing else.
 func TestTidy(t *testing.T) {
+	t.Parallel()
 	a := &Agent{folder: Folder(t.TempDir()), settings: &Settings{Work: DefaultWork}, now: nowIn(oldAge * 2), log: discardLog()}
 	for _, dir := range []string{"1/s", "2/s", "_tool/x", "notes"} {
 		if err := os.MkdirAll(a.folder.path(DefaultWork, dir), 0o755); err != nil {
