@@ -195,7 +195,7 @@ func (c *configuration) takeLicense(s string) error {
 	case "n", "no", "false":
 		return &finalError{errors.New("without the license's acceptance there is no agent")}
 	}
-	return errors.New("Y or N?") //nolint:staticcheck // a question
+	return errors.New("answer Y or N")
 }
 
 func (c *configuration) takeURL(ctx context.Context, s string) error {

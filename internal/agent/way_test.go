@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,9 +30,9 @@ func TestPrivateNetwork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			var versions [3]atomic.Int64
-			back := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: w.addr})
-			rewrite := back.Director
-			back.Director = func(r *http.Request) { host := r.Host; rewrite(r); r.Host = host }
+			back := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+				r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", w.addr, r.In.Host
+			}}
 			tls := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				versions[r.ProtoMajor].Add(1)
 				back.ServeHTTP(rw, r)
