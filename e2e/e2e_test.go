@@ -58,6 +58,9 @@ func runScripts(t *testing.T, dir string) {
 			"containerd": cmdContainerd,
 			"issuer":     cmdIssuer,
 			"idtoken":    cmdIDToken,
+			"agent":      cmdAgent,
+			"stopagent":  cmdStopAgent,
+			"commit":     cmdCommit,
 		},
 	})
 }
@@ -158,6 +161,7 @@ type world struct {
 	server *server
 	proxy  *proxy
 	issuer *ecdsa.PrivateKey // of identity tokens
+	agents map[string]*agentProcess
 }
 
 type worldKey struct{}
@@ -165,7 +169,7 @@ type worldKey struct{}
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
 
 func setup(env *testscript.Env, built binaries) error {
-	w := &world{binaries: built}
+	w := &world{binaries: built, agents: make(map[string]*agentProcess)}
 	env.Values[worldKey{}] = w
 	tb := env.T().(testing.TB)
 	env.Defer(func() {
