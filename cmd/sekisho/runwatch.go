@@ -336,7 +336,7 @@ func (w *watcher) event(ctx context.Context, e *api.RunEvent) error {
 			return w.look(ctx)
 		}
 	case runs.StepEvent:
-		if e.State == work.Completed && e.Result != work.Succeeded && e.Result != work.Skipped {
+		if e.Step != "" && e.State == work.Completed && e.Result != work.Succeeded && e.Result != work.Skipped {
 			if err := w.grown(ctx, attempt{e.Job, e.Claim}, ""); err != nil {
 				return err
 			}

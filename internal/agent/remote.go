@@ -114,6 +114,9 @@ func (r *remote) send(ctx context.Context) {
 // sendOnce sends all records and a part of a log, of the first one of which something is left: so logs come in the order in which
 // they were written, and who follows a job reads it like that. more says that there was something.
 func (r *remote) sendOnce(ctx context.Context) (more bool, err error) {
+	if err := r.sendBeforeEnd(ctx); err != nil {
+		return true, err
+	}
 	if more, err = r.sendRecords(ctx); err != nil {
 		return true, err
 	}
@@ -123,6 +126,35 @@ func (r *remote) sendOnce(ctx context.Context) (more bool, err error) {
 		}
 	}
 	return more, nil
+}
+
+// sendBeforeEnd sends what was written up to now if there is a record to send of a step that ended: that is told after its log.
+func (r *remote) sendBeforeEnd(ctx context.Context) error {
+	r.mu.Lock()
+	ended := false
+	for _, record := range r.pending {
+		ended = ended || record.State == work.Completed
+	}
+	r.mu.Unlock()
+	if !ended {
+		return nil
+	}
+	for _, l := range r.spool.all() {
+		for size := r.spool.size(l); ; {
+			r.mu.Lock()
+			left := r.sent[l.id] < size
+			r.mu.Unlock()
+			if !left {
+				break
+			}
+			if sent, err := r.sendLog(ctx, l); err != nil {
+				return err
+			} else if !sent {
+				break
+			}
+		}
+	}
+	return nil
 }
 
 func (r *remote) sendRecords(ctx context.Context) (bool, error) {
