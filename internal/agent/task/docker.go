@@ -180,17 +180,17 @@ func (d *dockerStep) dockerfile() (string, error) {
 	}
 	if !strings.ContainsAny(pattern, "*?[") {
 		if info, err := os.Stat(d.Host.Outside(pattern)); err != nil || info.IsDir() {
-			return "", fmt.Errorf("Dockerfile: there is no file %s", pattern)
+			return "", fmt.Errorf("input Dockerfile: there is no file %s", pattern)
 		}
 		return pattern, nil
 	}
 	base, rest := doublestar.SplitPattern(filepath.ToSlash(pattern))
 	matches, err := doublestar.Glob(os.DirFS(d.Host.Outside(base)), rest, doublestar.WithFilesOnly(), doublestar.WithNoFollow())
 	if err != nil {
-		return "", fmt.Errorf("Dockerfile: the pattern %s: %w", pattern, err)
+		return "", fmt.Errorf("input Dockerfile: the pattern %s: %w", pattern, err)
 	}
 	if len(matches) == 0 {
-		return "", fmt.Errorf("Dockerfile: no file is like %s", pattern)
+		return "", fmt.Errorf("input Dockerfile: no file is like %s", pattern)
 	}
 	slices.SortFunc(matches, func(a, b string) int { // the least deep one first
 		if n := strings.Count(a, "/") - strings.Count(b, "/"); n != 0 {
