@@ -186,19 +186,9 @@ func ExtractFiles(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	files, err := c.find(ctx, c.Dirs.Sources, p)
+	files, err := c.findAnywhere(ctx, c.Dirs.Sources, p)
 	if err != nil {
 		return err
-	}
-	for _, pattern := range p { // absolute ones may be outside the sources
-		if filepath.IsAbs(pattern) && !strings.HasPrefix(pattern, c.Dirs.Sources+string(filepath.Separator)) {
-			base, rest := splitPattern(pattern)
-			more, err := c.find(ctx, base, patterns{rest})
-			if err != nil {
-				return err
-			}
-			files = append(files, more...)
-		}
 	}
 	if len(files) == 0 {
 		return errors.New("archiveFilePatterns: no archive is like " + strings.Join(p, ", "))

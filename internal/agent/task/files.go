@@ -114,6 +114,31 @@ func (c *Context) find(ctx context.Context, root string, p patterns) ([]found, e
 	return all, err
 }
 
+// findAnywhere is find, and patterns that are absolute may lead elsewhere.
+func (c *Context) findAnywhere(ctx context.Context, root string, p patterns) ([]found, error) {
+	var all []found
+	if _, err := os.Stat(c.Host.Outside(root)); err == nil || !slices.ContainsFunc(p, filepath.IsAbs) {
+		if all, err = c.find(ctx, root, p); err != nil {
+			return nil, err
+		}
+	}
+	for _, pattern := range p {
+		if !filepath.IsAbs(pattern) || strings.HasPrefix(pattern, strings.TrimSuffix(root, string(filepath.Separator))+string(filepath.Separator)) {
+			continue
+		}
+		base, rest := splitPattern(pattern)
+		if _, err := os.Stat(c.Host.Outside(base)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		more, err := c.find(ctx, base, patterns{rest})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	return all, nil
+}
+
 // folder returns an input that names a folder, absolute; def when it is not given.
 func (c *Context) folder(def string, names ...string) string {
 	v := c.Inputs.Get(names...)

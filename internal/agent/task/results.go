@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -33,7 +32,7 @@ func PublishTestResults(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	files, err := c.find(ctx, folder, p)
+	files, err := c.findAnywhere(ctx, folder, p)
 	if err != nil {
 		return err
 	}
@@ -256,20 +255,9 @@ func PublishCodeCoverageResults(ctx context.Context, c *Context) error {
 	if len(p) == 0 {
 		return errors.New("input required: summaryFileLocation")
 	}
-	files, err := c.find(ctx, c.Dirs.Sources, p)
+	files, err := c.findAnywhere(ctx, c.Dirs.Sources, p)
 	if err != nil {
 		return err
-	}
-	for _, pattern := range p {
-		if !filepath.IsAbs(pattern) || strings.HasPrefix(pattern, c.Dirs.Sources+string(filepath.Separator)) {
-			continue
-		}
-		base, rest := splitPattern(pattern)
-		more, err := c.find(ctx, base, patterns{rest})
-		if err != nil {
-			return err
-		}
-		files = append(files, more...)
 	}
 	if len(files) == 0 {
 		message := "no coverage report is like " + strings.Join(p, ", ")
