@@ -37,7 +37,7 @@ type PersonalToken struct {
 	Used    time.Time // to the minute; zero: never
 
 	// Token is set only in the answer to its creation.
-	Token Secret
+	Token Secret `json:"-"`
 }
 
 // NewPersonalToken is a token to be made.
