@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,10 +145,13 @@ func (s *Service) Renew(ctx context.Context, c Claim) (Lease, error) {
 	return l, nil
 }
 
-// Complete ends a job. The same again is no error, so that an agent that got no answer can repeat it.
+// Complete ends a job. The same again is no error, so that an agent that got no answer can repeat it. With work.Abandoned an agent
+// says that it lost the job, which is no result: the job goes to another agent, as when a lease runs out, but at once.
 func (s *Service) Complete(ctx context.Context, c Claim, result work.Result, message string) error {
 	switch result {
 	case work.Succeeded, work.SucceededWithIssues, work.Failed, work.Canceled, work.Skipped:
+	case work.Abandoned:
+		return s.abandon(ctx, c, clip(message, maxMessage))
 	default:
 		return errorf(Invalid, "%q is no result that an agent can give a job", result)
 	}
@@ -159,6 +163,23 @@ func (s *Service) Complete(ctx context.Context, c Claim, result work.Result, mes
 		return nil
 	}
 	return s.finish(ctx, c, result, clip(message, maxMessage), false)
+}
+
+// abandon ends a claim whose agent lost its job, and says so itself.
+func (s *Service) abandon(ctx context.Context, c Claim, cause string) error {
+	row, err := readClaim(ctx, s.db, c.Job, c.Attempt)
+	if err != nil {
+		return fmt.Errorf("read claim of job %s: %w", c.Job, err)
+	}
+	if row != nil && row.agent == c.Agent && row.state == claimLost {
+		return nil
+	}
+	return s.claimed(ctx, c, "Complete", func(x *change, row *claimRow) error {
+		if row.state != claimHeld {
+			return s.refused(c, "Complete", "the job was not acknowledged")
+		}
+		return x.giveBack(c, claimLost, cmp.Or(cause, fmt.Sprintf("agent %s lost the job", row.agentName)))
+	})
 }
 
 // finish ends a claim and its job.

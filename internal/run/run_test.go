@@ -147,6 +147,54 @@ func TestLostAgent(t *testing.T) {
 	})
 }
 
+// TestAbandoned has agents say themselves that they lost their job.
+func TestAbandoned(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a, b := w.agent("one"), w.agent("two")
+		r := w.start("steps:\n- script: x\n")
+		j, err := w.Acquire(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := run.Claim{Job: j.ID, Attempt: j.Attempt, Agent: a.ID}
+		if err := w.Complete(t.Context(), first, work.Abandoned, ""); !errors.Is(err, work.ErrClaimLost) {
+			t.Errorf("abandoned without having it: %v", err)
+		}
+		if err := w.Acknowledge(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.AppendLog(t.Context(), first, "1", 0, []byte("before")); err != nil {
+			t.Fatal(err)
+		}
+		foreign := first
+		foreign.Agent = b.ID
+		if err := w.Complete(t.Context(), foreign, work.Abandoned, "a lie"); !errors.Is(err, work.ErrClaimLost) {
+			t.Errorf("abandoned by another agent: %v", err)
+		}
+		for range 2 { // an agent that got no answer says it again
+			if err := w.Complete(t.Context(), first, work.Abandoned, "the host was started anew"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, second := w.take(b)
+		if second.Job != first.Job || second.Attempt != 2 {
+			t.Fatalf("%+v after %+v", second, first)
+		}
+		leg := w.tree(r.ID).Stages[0].Jobs[0].Legs[0]
+		if len(leg.Attempts) != 2 || leg.Attempts[0].State != "lost" || leg.Attempts[0].Cause != "the host was started anew" {
+			t.Errorf("%+v", leg.Attempts[0])
+		}
+		if err := w.Complete(t.Context(), second, work.Abandoned, "again"); err != nil {
+			t.Fatal(err)
+		}
+		done := w.wait(r.ID)
+		leg = w.tree(r.ID).Stages[0].Jobs[0].Legs[0]
+		if done.Result != work.Failed || leg.Result != work.Abandoned || !strings.Contains(leg.Message, "2 agents were lost") {
+			t.Error(show(w.tree(r.ID)))
+		}
+	})
+}
+
 func TestUnanswered(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		a, b := w.agent("one"), w.agent("two")

@@ -21,7 +21,7 @@ import (
 // Times of the protocol with agents.
 const (
 	OfferTime = 12 * time.Second // in which a job that was given out must be acknowledged
-	LeaseTime = 45 * time.Second // in which a claim must be renewed
+	LeaseTime = work.Lease       // in which a claim must be renewed
 )
 
 // Repositories is where the files of pipelines are: package git, as this package needs it.

@@ -17,6 +17,10 @@ var (
 	ErrLogFull = errors.New("the log has reached its limit")
 )
 
+// Lease is how long a claim is good after the server answered a renewal: then the job may be given to another agent, and an agent that
+// could not renew must have ended it. Agents of other versions rely on it, so it may become longer and not shorter.
+const Lease = 45 * time.Second
+
 // Server is what a running job asks of the server. All calls may be made concurrently, may be repeated, and return
 // [ErrClaimLost] once the claim no longer counts. Connections that break are the business of whoever implements it:
 // an error is final for that call.
