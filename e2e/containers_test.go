@@ -48,6 +48,14 @@ tmp_dir = %q
 	return nil
 }
 
+// cmdContainers configures podman, buildah and skopeo where the script starts its server itself: containers.
+func cmdContainers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: containers")
+	}
+	ts.Check(configureContainers(ts.Getenv("HOME"), ts.Getenv("XDG_RUNTIME_DIR")))
+}
+
 // cmdEngine starts what the docker command talks to, podman's service, and sets DOCKER_HOST: engine.
 func cmdEngine(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {

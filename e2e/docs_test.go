@@ -15,6 +15,7 @@ import (
 //
 //	<!-- run: with docker, podman -->  beside a server with a fresh data folder; skipped where a client is missing
 //	<!-- run: alone -->                the same without a server; `sekisho serve` goes to the background
+//	<!-- run: alone, with git -->      that, skipped where a client is missing
 //	<!-- run: by CI -->                by .ci/run, as they stand there
 //
 // The blocks in sh up to the next such comment are one script; where they say localhost:5000, the server is meant, and at
@@ -97,8 +98,9 @@ func readExamples(t *testing.T, file, text string) []*example {
 		case m != nil && m[1] == "by CI":
 			governed, e = true, nil
 		case m != nil:
-			governed, e = true, &example{alone: m[1] == "alone", files: filepath.Base(file) == policyPage}
-			if tools, ok := strings.CutPrefix(m[1], "with "); ok {
+			with, alone := strings.CutPrefix(m[1], "alone, ")
+			governed, e = true, &example{alone: alone || with == "alone", files: filepath.Base(file) == policyPage}
+			if tools, ok := strings.CutPrefix(with, "with "); ok {
 				e.tools = strings.Split(tools, ", ")
 			} else if !e.alone {
 				t.Errorf("%s: %q is neither with TOOL, TOOL nor alone nor by CI", at, m[1])
@@ -159,7 +161,9 @@ func (e *example) script() string {
 	for _, tool := range e.tools {
 		fmt.Fprintf(&b, "[!tool:%s] skip '%s is not installed or may not run here: see .ci/install'\n", tool, tool)
 	}
-	if !e.alone {
+	if e.alone {
+		b.WriteString("containers\n")
+	} else {
 		b.WriteString("serve\n")
 	}
 	if e.files {

@@ -43,6 +43,7 @@ func runScripts(t *testing.T, dir string) {
 			"kill9":      cmdKill9,
 			"throttle":   cmdThrottle,
 			"engine":     cmdEngine,
+			"containers": cmdContainers,
 			"layout":     cmdLayout,
 			"capture":    cmdCapture,
 			"network":    cmdNetwork,

@@ -365,7 +365,8 @@ func readFile(name, path string) (git.FileChange, error) {
 // branchHead returns the commit that a branch is at, "" if there is no such branch.
 func (c *cli) branchHead(cmd *cobra.Command, r api.RepositoryRef, branch string) (string, error) {
 	full := "refs/heads/" + branch
-	refs, err := readAll[git.Ref](c, cmd, "ListRefs", &api.RefQuery{RepositoryRef: r, Prefix: full}, nil)
+	folder := full[:strings.LastIndexByte(full, '/')+1]
+	refs, err := readAll[git.Ref](c, cmd, "ListRefs", &api.RefQuery{RepositoryRef: r, Prefix: folder}, nil)
 	if err != nil {
 		return "", err
 	}
