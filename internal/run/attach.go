@@ -41,11 +41,12 @@ func (s *Service) Attach(ctx context.Context, c Claim, a work.Attachment) error 
 	if err != nil {
 		return fmt.Errorf("store attachment %s: %w", a.Name, err)
 	}
-	var tests *TestRun
-	if strings.EqualFold(a.Type, "tests.junit") {
-		if tests, err = parseJUnit(a.Data); err != nil {
-			tests = nil // it is kept as it is; the task says what is wrong with it
-		}
+	var tests *TestRun // nil also where it is not what it should be: it is kept as it is, and the task says what is wrong with it
+	switch {
+	case a.Type == work.TestsAttachment:
+		tests, _ = parseTests(a.Data)
+	case strings.EqualFold(a.Type, "tests.junit"):
+		tests, _ = parseJUnit(a.Data)
 	}
 	err = s.claimed(ctx, c, "Attach", func(x *change, _ *claimRow) error {
 		var n int64

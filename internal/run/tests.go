@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/iam"
 )
 
@@ -54,6 +55,22 @@ func (s *Service) Tests(ctx context.Context, c *iam.Caller, id int64) ([]TestRun
 		return nil, fmt.Errorf("read test results of run %d: %w", id, err)
 	}
 	return list, nil
+}
+
+// parseTests reads what an agent's task made of a file of test results.
+func parseTests(data []byte) (*TestRun, error) {
+	var r work.TestRun
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("test results: %w", err)
+	}
+	if min(r.Passed, r.Failed, r.Skipped) < 0 || max(r.Passed, r.Failed, r.Skipped) > maxTests || !(r.Seconds >= 0 && r.Seconds < 1e9) {
+		return nil, errors.New("test results: numbers that no tests have")
+	}
+	t := &TestRun{Passed: int64(r.Passed), Failed: int64(r.Failed), Skipped: int64(r.Skipped), Duration: time.Duration(r.Seconds * float64(time.Second))}
+	for _, f := range r.Failures[:min(len(r.Failures), maxFailures)] {
+		t.Failures = append(t.Failures, TestFailure{Suite: clip(f.Suite, maxText), Name: clip(f.Name, maxText), Message: clip(f.Message, 4<<10)})
+	}
+	return t, nil
 }
 
 // parseJUnit counts the tests of a JUnit file. It goes over the file once and keeps nothing but counts and the first

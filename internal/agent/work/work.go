@@ -206,7 +206,7 @@ type Issue struct {
 // Attachment is a small file about a run: a summary in Markdown, test results, coverage.
 type Attachment struct {
 	Step string
-	Type string // "Distributedtask.Core.Summary", "tests.junit", "coverage", …
+	Type string // [SummaryAttachment], [TestsAttachment], [CoverageAttachment], or one of a script's
 	Name string
 	Data []byte
 }

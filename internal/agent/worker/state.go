@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/sekisho/sekisho/internal/agent/command"
+	"github.com/sekisho/sekisho/internal/agent/mask"
 	"github.com/sekisho/sekisho/internal/agent/work"
 )
 
@@ -187,6 +188,17 @@ func (s *step) file(name string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s is not on a folder that the container shares with the agent", name)
+}
+
+// maskedServer takes secrets from what tasks attach: reports quote what programs printed.
+type maskedServer struct {
+	work.Server
+	masker *mask.Masker
+}
+
+func (m maskedServer) Attach(ctx context.Context, a work.Attachment) error {
+	a.Name, a.Data = m.masker.String(a.Name), []byte(m.masker.String(string(a.Data)))
+	return m.Server.Attach(ctx, a)
 }
 
 func (s *step) Attach(ctx context.Context, kind, name, file string) error {

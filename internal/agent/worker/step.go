@@ -378,7 +378,7 @@ func (s *step) runTask(ctx context.Context, p planned) error {
 	def := *p.def
 	def.DisplayName = s.rec.DisplayName
 	c := &task.Context{
-		Job: j.Job, Step: &def, Inputs: inputs, Dirs: j.dirs, Env: env, Log: taskLog{s}, Vars: &stepVars{s, scope}, Host: s.host, Server: j.server,
+		Job: j.Job, Step: &def, Inputs: inputs, Dirs: j.dirs, Env: env, Log: taskLog{s}, Vars: &stepVars{s, scope}, Host: s.host, Server: maskedServer{j.server, j.masker},
 		Now:     j.opts.Clock.Now,
 		Prepend: func(folder string) { _ = s.PrependPath(folder) },
 		After: func(name string, f task.Func) {
