@@ -80,6 +80,7 @@ type frame struct {
 	via    []yaml.Pos
 	chain  []string // the files that led here
 	inert  bool     // what is looked at was evaluated before
+	given  string   // alias of another repository, to whose template what is looked at is given as a parameter
 }
 
 // binding is what a name stands for. The node has the origin of its parts; it is nil for what was computed.

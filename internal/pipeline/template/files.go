@@ -21,7 +21,8 @@ type file struct {
 }
 
 // resolve finds the repository and the path of a template: relative to the file that names it; from the root of the
-// repository if that is another one, or the path begins with a slash.
+// repository if that is another one, or the path begins with a slash. What is given to a template of another repository
+// is taken as if that one named it, but for names without an alias.
 func (e *expander) resolve(f *frame, at *yaml.Node) (Repository, string, bool) {
 	name := strings.ReplaceAll(strings.TrimSpace(at.Value), `\`, "/")
 	repo, from := f.file.repo, path.Dir(f.file.path)
@@ -36,7 +37,7 @@ func (e *expander) resolve(f *frame, at *yaml.Node) (Repository, string, bool) {
 			e.fail(at.Pos, "The repository '%s' of the template is not among resources.repositories; declare it there as - repository: %s", alias, alias)
 			return repo, "", false
 		}
-		if !strings.EqualFold(other.Alias, repo.Alias) {
+		if !strings.EqualFold(other.Alias, repo.Alias) || f.given != "" && !strings.EqualFold(other.Alias, f.given) {
 			from = ""
 		}
 		repo = other

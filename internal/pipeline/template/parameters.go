@@ -179,6 +179,11 @@ func (e *expander) bindTyped(f, from *frame, d declared, given *yaml.Node, at ya
 		e.fail(pos, "A value for the '%s' parameter must be provided.", d.Name)
 		return nil
 	}
+	if frame == from && !f.isRoot() && !strings.EqualFold(f.file.repo.Alias, from.file.repo.Alias) {
+		to := *from
+		to.given = f.file.repo.Alias
+		frame = &to
+	}
 	v := e.convert(frame, d, value)
 	if v != nil && f.isRoot() {
 		d.Value = v
