@@ -326,17 +326,25 @@ func textMap(f func(string) string) func(*state, *node) (Value, error) {
 	}
 }
 
-// callCoalesce is the first that is neither null nor the empty string; if all are, the last.
-func callCoalesce(s *state, n *node) (v Value, err error) {
-	for _, arg := range n.args {
-		if v, err = s.eval(arg); err != nil {
+// callCoalesce goes through its arguments in their order, as far as the first that is something: neither null nor the
+// empty string. Where none is, it found nothing, which is null.
+func callCoalesce(s *state, n *node) (Value, error) {
+	for i := range n.args {
+		candidate, err := s.eval(n.args[i])
+		if err != nil {
 			return Value{}, err
 		}
-		if v.kind != KindNull && (v.kind != KindString || v.text != "") {
-			break
+		switch candidate.kind {
+		case KindNull:
+			continue
+		case KindString:
+			if candidate.text == "" {
+				continue
+			}
 		}
+		return candidate, nil
 	}
-	return v, nil
+	return Value{}, nil
 }
 
 // callIif evaluates both, like the service.
