@@ -142,7 +142,8 @@ func (c *Container) last(name string) string { return lastLine(tail(c.log(name))
 
 // Remove implements [Template].
 func (c *Container) Remove(ctx context.Context, name, _ string) error {
-	c.kill(name) // before, so that it makes no container any more
+	c.kill(name)                     // before, so that it makes no container any more
+	_, _ = c.call(ctx, "kill", name) // rather than waiting for it to end: it has no job
 	if _, err := c.call(ctx, "rm", "--force", "--volumes", name); err != nil {
 		out, lerr := c.call(ctx, "ps", "--all", "--quiet", "--filter=name=^"+regexp.QuoteMeta(name)+"$")
 		if lerr != nil || strings.TrimSpace(out) != "" {

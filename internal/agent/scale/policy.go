@@ -110,10 +110,13 @@ const (
 	maxBackoff   = 5 * time.Minute
 )
 
-// Failed notes that a start failed.
+// Failed notes that a start failed. Those that were made together with one that failed count with it.
 func (b *Backoff) Failed(now time.Time, why string) {
-	b.Failures++
 	b.Why = why
+	if now.Before(b.Until) {
+		return
+	}
+	b.Failures++
 	wait := maxBackoff
 	if b.Failures < 10 {
 		wait = min(firstBackoff<<(b.Failures-1), maxBackoff)

@@ -172,6 +172,7 @@ func TestBackoff(t *testing.T) {
 	wait := 5 * time.Second
 	for n := range 100 {
 		b.Failed(now, "no image")
+		b.Failed(b.Until.Add(-1), "no image either") // was started at the same time
 		if got := b.Until.Sub(now); got != wait {
 			t.Errorf("after %d failures it waits for %v, want %v", n+1, got, wait)
 		}

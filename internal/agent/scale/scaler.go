@@ -47,8 +47,8 @@ type Options struct {
 	// returns at once, and those that have one go on by themselves.
 	Stop <-chan struct{}
 
-	now   func() time.Time
-	after func(time.Duration) <-chan time.Time
+	now func() time.Time
+	at  func(time.Time) <-chan time.Time // is sent to when it is so late
 }
 
 const (
@@ -57,8 +57,9 @@ const (
 	// MaxStartWithin is less than what a code is good for.
 	MaxStartWithin = 14 * time.Minute
 
-	endWithin     = 20 * time.Second // that an agent which has had its job has to be gone by itself
+	endWithin     = 5 * time.Second  // that an agent which has had its job has to be gone by itself
 	listWithin    = time.Minute      // that a plug-in has to list what it started
+	endAgain      = 20 * time.Second // after it failed
 	lookEvery     = 30 * time.Second // at the template, which may tell nothing by itself
 	demandWait    = 45 * time.Second
 	othersWithin  = 5 * time.Second // that an idle agent takes a job which it can take
@@ -98,7 +99,7 @@ func (o *Options) check() error {
 // Run starts and ends agents until it is told to stop.
 func Run(ctx context.Context, o Options) error {
 	if o.now == nil {
-		o.now, o.after = time.Now, time.After
+		o.now, o.at = time.Now, func(t time.Time) <-chan time.Time { return time.After(time.Until(t)) }
 	}
 	if o.Limits.LostAfter == 0 {
 		o.Limits.LostAfter = 2 * time.Minute
@@ -188,16 +189,15 @@ func (s *scaler) run(ctx context.Context) error {
 		if s.open == 0 && s.draining && len(s.state.Agents) == 0 {
 			return nil
 		}
-		wait := lookEvery
-		if d := next.Sub(s.o.now()); !next.IsZero() {
-			wait = max(min(wait, d), 0)
+		if again := s.o.now().Add(lookEvery); next.IsZero() || again.Before(next) {
+			next = again
 		}
 		select {
 		case do := <-s.events:
 			do()
 			s.more()
 		case <-s.o.Changed:
-		case <-s.o.after(wait):
+		case <-s.o.at(next):
 		case <-s.o.Stop:
 			if s.draining {
 				s.o.Log.Warn("stopped; agents that have a job go on by themselves", "agents", len(s.state.Agents))
@@ -255,7 +255,7 @@ func (s *scaler) watch(ctx context.Context, known string) {
 				}
 			})
 			select {
-			case <-s.o.after(pause):
+			case <-s.o.at(s.o.now().Add(pause)):
 			case <-ctx.Done():
 			}
 			pause = min(pause*2, maxCallAgain)

@@ -40,7 +40,9 @@ func TestScale(t *testing.T) {
 	if text, err := os.ReadFile(filepath.Join(w.folder, stateFile)); err != nil || strings.Contains(string(text), "sac_") {
 		t.Errorf("what is remembered has a secret, %v: %s", err, text)
 	}
+	w.queue.mu.Lock()
 	first := w.queue.holders["a"]
+	w.queue.mu.Unlock()
 
 	w.queue.letGo("a", "b", "c")
 	w.queue.until(t, "all jobs end", func() bool { return len(w.queue.results) == 3 })

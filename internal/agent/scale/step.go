@@ -327,7 +327,7 @@ func (s *scaler) end(ctx context.Context, r *record, failed *failure) {
 			}
 			if err != nil {
 				s.o.Log.Warn("an agent can't be ended; it is tried again", "agent", name, "err", agent.Message(err))
-				r.again = now.Add(endWithin)
+				r.again = now.Add(endAgain)
 				return
 			}
 			s.o.Log.Info("an agent is gone", "agent", name)
