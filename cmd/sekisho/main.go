@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sekisho/sekisho/internal/app"
 	"github.com/sekisho/sekisho/internal/config"
@@ -174,10 +175,25 @@ func newRoot(c *cli) *cobra.Command {
 		for _, cmd := range g.commands {
 			cmd.GroupID = id
 			root.AddCommand(cmd)
+			if g.title == "Build:" || cmd.Name() == "token" {
+				hideSettings(cmd)
+			}
 		}
 	}
 	root.AddCommand(newVersion(c), newMan())
 	return root
+}
+
+// hideSettings leaves out of the help of commands that call a server, or need none, how a server is set up: all but where an
+// instance on this machine is.
+func hideSettings(cmd *cobra.Command) {
+	help := cmd.HelpFunc()
+	cmd.SetHelpFunc(func(sub *cobra.Command, args []string) {
+		sub.InheritedFlags().VisitAll(func(f *pflag.Flag) {
+			f.Hidden = f.Hidden || strings.HasPrefix(f.Usage, "setting ") && f.Name != "data" || f.Name == "set"
+		})
+		help(sub, args)
+	})
 }
 
 // group is a command that only has others below it.
