@@ -101,7 +101,9 @@ func told(err error) error {
 	var text strings.Builder
 	text.WriteString(e.Message)
 	for _, p := range e.Details {
-		text.WriteString("\n  " + p.String())
+		if len(e.Details) > 1 || p.String() != e.Message {
+			text.WriteString("\n  " + p.String())
+		}
 	}
 	err = &toldError{text.String(), e}
 	switch e.Code {

@@ -260,7 +260,7 @@ func (w *watcher) present(ctx context.Context, t *runs.Tree) error {
 					w.say("job "+j.ID, "job "+cmp.Or(j.DisplayName, j.ID)+" is "+j.Waits)
 					continue
 				}
-				if j.State == work.InProgress || j.State == work.Completed {
+				if j.State == work.InProgress || j.State == work.Completed && len(j.Attempts) > 0 && w.said["job "+j.ID] == "" {
 					w.job(phase{s.Name, s.Attempt, p.Name}, j.ID, j.DisplayName, work.InProgress, "", agent, "")
 				}
 				if err := w.steps(ctx, j); err != nil {
