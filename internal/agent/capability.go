@@ -105,8 +105,15 @@ func Capabilities(ctx context.Context, env []string) map[string]string {
 	return can
 }
 
+// versions are those that programs said, by path: an agent of one job is configured and run by one process, and they take a second
+// or two.
+var versions sync.Map
+
 // versionOf returns the first thing that looks like a version in what a program says of itself.
 func versionOf(ctx context.Context, path string, args []string) string {
+	if version, ok := versions.Load(path); ok {
+		return version.(string)
+	}
 	ctx, cancel := context.WithTimeout(ctx, toolTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
@@ -115,7 +122,9 @@ func versionOf(ctx context.Context, path string, args []string) string {
 	if err != nil {
 		return ""
 	}
-	return versionNumber.FindString(string(out))
+	version := versionNumber.FindString(string(out))
+	versions.Store(path, version)
+	return version
 }
 
 // totalMemory returns the machine's memory in bytes, 0 where it can't be told.
