@@ -58,7 +58,7 @@ Templates:
   exec:/PLUG-IN   whatever a program of yours makes, such as virtual machines
 
 Each agent gets a code of its own, good once, for its name, and for 15 minutes, on its
-standard input. What an agent does with a job, and that it has one, it tells the server.
+standard input.
 
 Who scales is, with --auth pat, a personal access token or an access key (<id>:<secret>) in
 the --token-file, which is read again when it is needed, or in SEKISHO_TOKEN. With --auth
