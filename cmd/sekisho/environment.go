@@ -41,7 +41,7 @@ var environmentColumns = []column[project.Environment]{
 
 // newEnvironmentSet is create, or update.
 func newEnvironmentSet(c *cli, in *inProject, create bool) *cobra.Command {
-	var description, instructions string
+	var description, instructions, hours string
 	var checks project.Checks
 	var approval project.Approval
 	var anybody bool
@@ -64,6 +64,11 @@ func newEnvironmentSet(c *cli, in *inProject, create bool) *cobra.Command {
 				return usage("--instructions and --allow-requester are about approvals: name who approves with --approver")
 			}
 			approval.AllowRequester = anybody
+			if hours != "" {
+				if checks.Hours, err = parseHours(hours); err != nil {
+					return err
+				}
+			}
 			var e project.Environment
 			if create {
 				err = c.call(cmd, "CreateEnvironment", api.Made[project.NewEnvironment]{Project: p, New: project.NewEnvironment{Name: args[0], Description: description, Checks: checks}}, &e)
@@ -88,8 +93,53 @@ func newEnvironmentSet(c *cli, in *inProject, create bool) *cobra.Command {
 	f.StringVar(&instructions, "instructions", "", "for approvers")
 	f.BoolVar(&anybody, "allow-requester", false, "whoever started the run may approve it")
 	f.StringArrayVar(&checks.Branches, "branch", nil, "ref whose runs may deploy, with * and **; may be repeated; default: any")
+	f.StringVar(&hours, "hours", "", `when jobs may deploy: "Mon-Fri 09:00-17:30 Europe/Berlin"; without a zone, UTC; default: always`)
 	f.BoolVar(&checks.Lock, "lock", false, "one run at a time")
 	return cmd
+}
+
+// parseHours reads "Mon-Fri 09:00-17:30 Europe/Berlin"; days are separated by commas, and ranges of them.
+func parseHours(text string) (*project.Hours, error) {
+	words := strings.Fields(text)
+	if len(words) < 2 || len(words) > 3 {
+		return nil, usage(`--hours %q: write days, times and perhaps a zone, as in "Mon-Fri 09:00-17:30 Europe/Berlin"`, text)
+	}
+	h := &project.Hours{}
+	for part := range strings.SplitSeq(words[0], ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		from, ok := weekday(first)
+		to, also := weekday(last)
+		if !ok || !also {
+			return nil, usage("--hours: %q is no day of the week, such as Mon, or days, such as Mon-Fri", part)
+		}
+		for d := from; ; d = (d + 1) % 7 {
+			h.Days = append(h.Days, d)
+			if d == to {
+				break
+			}
+		}
+	}
+	var ok bool
+	if h.From, h.To, ok = strings.Cut(words[1], "-"); !ok {
+		return nil, usage("--hours: %q is not from when to when, such as 09:00-17:30", words[1])
+	}
+	if len(words) == 3 {
+		h.Zone = words[2]
+	}
+	return h, nil
+}
+
+// weekday reads Mon, or Monday.
+func weekday(text string) (time.Weekday, bool) {
+	for d := time.Sunday; d <= time.Saturday; d++ {
+		if strings.EqualFold(text, d.String()) || strings.EqualFold(text, d.String()[:3]) {
+			return d, true
+		}
+	}
+	return 0, false
 }
 
 func newEnvironmentList(c *cli, in *inProject) *cobra.Command {

@@ -12,7 +12,7 @@ import (
 
 func newProject(c *cli) *cobra.Command {
 	cmd := group("project", "Make projects, and say what images their jobs may use",
-		newProjectCreate(c), newProjectList(c), newProjectShow(c), newProjectDelete(c), newProjectImages(c, true), newProjectImages(c, false), newProjectTrust(c), newProjectIssuer(c), newProjectRestoreRole(c))
+		newProjectCreate(c), newProjectList(c), newProjectShow(c), newProjectUpdate(c), newProjectDelete(c), newProjectImages(c, true), newProjectImages(c, false), newProjectTrust(c), newProjectIssuer(c), newProjectRestoreRole(c))
 	cmd.Long = "A project has git repositories, pipelines and all that they use.\n\n" + whichServer
 	return cmd
 }
@@ -21,6 +21,7 @@ var projectColumns = []column[project.Project]{
 	{"NAME", func(p project.Project) string { return p.Name }},
 	{"DESCRIPTION", func(p project.Project) string { return p.Description }},
 	{"ROLE", func(p project.Project) string { return p.RoleARN() }},
+	{"RUNS", func(p project.Project) string { return retentionCell(p.Settings.RetentionDays, p.Settings.KeepRuns) }},
 	{"CREATED", func(p project.Project) string { return timeCell(p.Created) }},
 }
 
@@ -252,9 +253,61 @@ func newPipelineShow(c *cli, in *inProject) *cobra.Command {
 	}
 }
 
+// retentionCell says how long runs are kept, "" for as elsewhere.
+func retentionCell(days, keep int) string {
+	var words []string
+	if days > 0 {
+		words = append(words, fmt.Sprintf("%d days", days))
+	}
+	if keep > 0 {
+		words = append(words, fmt.Sprintf("the last %d", keep))
+	}
+	return strings.Join(words, ", ")
+}
+
+func newProjectUpdate(c *cli) *cobra.Command {
+	var description string
+	var days, keep int
+	cmd := &cobra.Command{
+		Use: "update NAME", Short: "Change a project", Args: usageOf(cobra.ExactArgs(1)),
+		Example: "  sekisho project update shop --retention-days 90",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			edit := api.Edited[project.ProjectEdit]{Project: args[0]}
+			set := cmd.Flags().Changed
+			if set("description") {
+				edit.Edit.Description = &description
+			}
+			if set("retention-days") || set("keep-runs") {
+				var now project.Project
+				if err := c.call(cmd, "DescribeProject", api.ProjectRef{Project: args[0]}, &now); err != nil {
+					return err
+				}
+				if set("retention-days") {
+					now.Settings.RetentionDays = days
+				}
+				if set("keep-runs") {
+					now.Settings.KeepRuns = keep
+				}
+				edit.Edit.Settings = &now.Settings
+			}
+			var changed project.Project
+			if err := c.call(cmd, "UpdateProject", edit, &changed); err != nil {
+				return err
+			}
+			return printOne(c, cmd, changed, projectColumns)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&description, "description", "", "what it is, for people")
+	f.IntVar(&days, "retention-days", 0, "how long runs are kept; 0: as long as the server's setting")
+	f.IntVar(&keep, "keep-runs", 0, "how many of a pipeline's last runs are kept whatever their age; 0: three")
+	return cmd
+}
+
 func newPipelineUpdate(c *cli, in *inProject) *cobra.Command {
 	var name, path, branch, folder, state string
-	var concurrency int
+	var settings project.PipelineSettings
+	var triggers bool
 	cmd := &cobra.Command{
 		Use: "update NAME", Short: "Change a pipeline, or pause it", Args: usageOf(cobra.ExactArgs(1)),
 		Example: "  sekisho pipeline update -p shop web --state paused",
@@ -277,13 +330,25 @@ func newPipelineUpdate(c *cli, in *inProject) *cobra.Command {
 				s := project.State(state)
 				edit.Edit.State = &s
 			}
-			if cmd.Flags().Changed("concurrency") {
-				var now project.Pipeline
-				if err := c.call(cmd, "DescribePipeline", api.ItemRef{Project: p, Name: args[0]}, &now); err != nil {
-					return err
+			var now *project.Pipeline
+			for flag, change := range map[string]func(*project.PipelineSettings){
+				"concurrency":    func(s *project.PipelineSettings) { s.Concurrency = settings.Concurrency },
+				"retention-days": func(s *project.PipelineSettings) { s.RetentionDays = settings.RetentionDays },
+				"keep-runs":      func(s *project.PipelineSettings) { s.KeepRuns = settings.KeepRuns },
+				"fork-builds":    func(s *project.PipelineSettings) { s.ForkBuilds = settings.ForkBuilds },
+				"triggers":       func(s *project.PipelineSettings) { s.TriggersOff = !triggers },
+			} {
+				if !cmd.Flags().Changed(flag) {
+					continue
 				}
-				now.Settings.Concurrency = concurrency
-				edit.Edit.Settings = &now.Settings
+				if now == nil {
+					now = &project.Pipeline{}
+					if err := c.call(cmd, "DescribePipeline", api.ItemRef{Project: p, Name: args[0]}, now); err != nil {
+						return err
+					}
+					edit.Edit.Settings = &now.Settings
+				}
+				change(&now.Settings)
 			}
 			var changed project.Pipeline
 			if err := c.call(cmd, "UpdatePipeline", edit, &changed); err != nil {
@@ -298,7 +363,11 @@ func newPipelineUpdate(c *cli, in *inProject) *cobra.Command {
 	f.StringVar(&branch, "branch", "", "the default branch")
 	f.StringVar(&folder, "folder", "", "folder that people see it in")
 	f.StringVar(&state, "state", "", "enabled, paused (runs wait) or disabled (there are none)")
-	f.IntVar(&concurrency, "concurrency", 0, "how many runs at the same time; 0: any number")
+	f.IntVar(&settings.Concurrency, "concurrency", 0, "how many runs at the same time; 0: any number")
+	f.IntVar(&settings.RetentionDays, "retention-days", 0, "how long runs are kept; 0: as the project says")
+	f.IntVar(&settings.KeepRuns, "keep-runs", 0, "how many of the last runs are kept whatever their age; 0: as the project says")
+	f.BoolVar(&settings.ForkBuilds, "fork-builds", false, "pull requests from outside start runs, which get no secrets")
+	f.BoolVar(&triggers, "triggers", true, "pushes, pull requests and the clock start runs, as the YAML says; false: people alone")
 	return cmd
 }
 

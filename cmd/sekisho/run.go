@@ -20,7 +20,7 @@ import (
 func newRun(c *cli) *cobra.Command {
 	cmd := group("run", "Start, watch, repeat and cancel runs of pipelines",
 		newRunStart(c), newRunList(c), newRunView(c), newRunWatch(c), newRunLogs(c), newRunRerun(c), newRunCancel(c),
-		newRunApprovals(c), newRunAnswer(c, true), newRunAnswer(c, false), newRunArtifacts(c), newRunTests(c), newRunExpanded(c), newRunKeep(c), newRunDelete(c))
+		newRunApprovals(c), newRunAnswer(c, true), newRunAnswer(c, false), newRunArtifacts(c), newRunTests(c), newRunExpanded(c), newRunStage(c, true), newRunStage(c, false), newRunTag(c), newRunKeep(c), newRunDelete(c))
 	cmd.Long = "Runs of pipelines. A run is named by its number, which is unique in the instance (Build.BuildId).\n\n" + whichServer
 	return cmd
 }
@@ -479,6 +479,48 @@ func newRunKeep(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&off, "off", false, "do not keep it any longer")
+	return cmd
+}
+
+// newRunStage is start-stage, or skip-stage.
+func newRunStage(c *cli, start bool) *cobra.Command {
+	use, short, operation, done := "start-stage RUN STAGE", "Start a stage that waits for it (trigger: manual)", "RunStage", "starts"
+	if !start {
+		use, short, operation, done = "skip-stage RUN STAGE", "Leave out a stage that has not begun", "SkipStage", "is left out"
+	}
+	return &cobra.Command{
+		Use: use, Short: short, Args: usageOf(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := runNumber(args[0])
+			if err != nil {
+				return err
+			}
+			if err := c.call(cmd, operation, api.StageRef{Run: id, Stage: args[1]}, nil); err != nil {
+				return err
+			}
+			c.done(cmd, "stage %s of run %d %s", args[1], id, done)
+			return nil
+		},
+	}
+}
+
+func newRunTag(c *cli) *cobra.Command {
+	var remove bool
+	cmd := &cobra.Command{
+		Use: "tag RUN TAG", Short: "Tag a run, for sekisho run list --tag", Args: usageOf(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := runNumber(args[0])
+			if err != nil {
+				return err
+			}
+			operation := "TagRun"
+			if remove {
+				operation = "UntagRun"
+			}
+			return c.call(cmd, operation, api.RunTag{Run: id, Tag: args[1]}, nil)
+		},
+	}
+	cmd.Flags().BoolVar(&remove, "remove", false, "take the tag away")
 	return cmd
 }
 
