@@ -242,6 +242,7 @@ func (s *signer) current(ctx context.Context) (string, error) {
 		return s.token, nil
 	}
 	s.mu.Unlock()
+	ctx = context.WithValue(ctx, payloadKey{}, nil) // a file that is on its way is not this call's
 	resp, err := s.tokens.Token(ctx, connect.NewRequest(&agentv1.TokenRequest{AgentId: s.agent}))
 	if err != nil {
 		return "", err
