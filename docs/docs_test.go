@@ -17,7 +17,7 @@ import (
 	"github.com/sekisho/sekisho/internal/registry/ociserver"
 )
 
-//go:generate go test -run TestActions -update
+//go:generate go test -run "TestActions|TestLanguage" -update
 
 var update = flag.Bool("update", false, "rewrite what is made from the code")
 
@@ -76,6 +76,34 @@ is authorised for them (` + "`pipelines:AuthorizePipeline`" + `, of a pool ` + "
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(b.String(), string(got)); diff != "" {
+		t.Errorf("%s: run go generate here. -want +got:\n%s", file, diff)
+	}
+}
+
+// TestLanguage holds what the page on Azure Pipelines lists to the code.
+func TestLanguage(t *testing.T) {
+	const (
+		file  = "azure-pipelines.md"
+		begin = "<!-- made: go generate ./docs -->\n"
+		end   = "<!-- end -->\n"
+	)
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(page), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no %s and %s", file, begin, end)
+	}
+	want := before + begin + languageLists(t) + end + after
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, string(page)); diff != "" {
 		t.Errorf("%s: run go generate here. -want +got:\n%s", file, diff)
 	}
 }
