@@ -60,6 +60,11 @@ func (r repositories) Resolve(ctx context.Context, id, ref string) (full, commit
 	return full, commit, translate(err, work.ErrNotFound)
 }
 
+func (r repositories) Contains(ctx context.Context, id, tip, commit string) (bool, error) {
+	base, err := r.git.MergeBase(ctx, id, tip, commit)
+	return base != "" && base == commit, translate(err, work.ErrNotFound)
+}
+
 func (r repositories) Commit(ctx context.Context, id, commit string) (*run.Commit, error) {
 	list, err := r.git.Commits(ctx, id, git.LogQuery{From: commit, Limit: 1})
 	if err == nil && len(list) == 0 {

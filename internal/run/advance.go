@@ -1,6 +1,7 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -274,6 +275,16 @@ func (x *change) instanceReady(g *stage, p *phase, j *jobRow) error {
 			err = pool.CheckDemand(demand)
 		}
 	}
+	environment := ""
+	if err == nil && set.Environment != "" {
+		var why string
+		if environment, why, err = x.deploysTo(g, set.Job.Deployment, set.Environment); err != nil {
+			return err
+		}
+		if why != "" {
+			err = errors.New(why)
+		}
+	}
 	if err != nil {
 		j.Message = clip(err.Error(), maxMessage)
 		x.endJob(j, work.Failed)
@@ -289,8 +300,8 @@ func (x *change) instanceReady(g *stage, p *phase, j *jobRow) error {
 	if set.DisplayName != "" {
 		j.DisplayName = clip(set.DisplayName, maxText)
 	}
-	if set.Environment != "" && p.environment == "" {
-		p.environment, p.changed = set.Environment, true
+	if environment != "" && p.environment == "" {
+		p.environment, p.changed = environment, true
 	}
 	limit := x.s.o.Limits.MaxTimeout
 	if j.timeout = limit.Microseconds(); set.TimeoutMinutes > 0 {

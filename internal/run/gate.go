@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/pipeline"
 	"github.com/sekisho/sekisho/internal/pipeline/flow"
 	"github.com/sekisho/sekisho/internal/project"
 )
@@ -41,12 +42,13 @@ func (x *change) stageChecks(st *flow.StageState) (moved bool, err error) {
 	if g == nil {
 		return false, fmt.Errorf("run %d has no stage %s", x.run.ID, st.Name)
 	}
-	if x.row.state.Canceling || st.Canceling {
-		return x.pass(g, st), nil // what it still runs, its conditions say
-	}
 	names, err := x.environmentsOf(st)
 	if err != nil {
 		st.Rejected = err.Error()
+		return true, nil
+	}
+	if len(names) > 0 && !x.run.Trusted {
+		st.Rejected = noDeployment
 		return true, nil
 	}
 	waits := ""
@@ -74,6 +76,10 @@ func (x *change) stageChecks(st *flow.StageState) (moved bool, err error) {
 	}
 	if waits == "" {
 		return x.pass(g, st), nil
+	}
+	if x.row.state.Canceling || st.Canceling { // what is canceled still runs what its conditions say, but not past a check
+		st.Rejected = "It was canceled before the checks of what it deploys to were passed."
+		return true, nil
 	}
 	if g.waits != waits {
 		g.waits = waits
@@ -117,16 +123,62 @@ func (x *change) environmentsOf(st *flow.StageState) ([]string, error) {
 	return names, nil
 }
 
+// noDeployment is told of pull requests from outside: nothing of theirs is to be where others use it, and no environment is made,
+// or kept by its lock, for them.
+const noDeployment = "The run is of a pull request from outside, and deploys to no environment."
+
+// deploysTo sees whether a job that is ready may deploy to an environment. The checks were passed before its stage began, if
+// the name was known then; of one that is made of variables, such as outputs of the jobs before, that is seen here.
+func (x *change) deploysTo(g *stage, d *pipeline.Deployment, name string) (as, why string, err error) {
+	if !x.run.Trusted {
+		return "", noDeployment, nil
+	}
+	e, ok := x.facts.environments[name]
+	if !ok {
+		return "", "", &needError{environment: name}
+	}
+	if why = x.environmentRefuses(e, name); why != "" || !strings.Contains(d.Environment, "$") {
+		return e.Name, why, nil
+	}
+	const late = "Environment %s is known only when the job begins, and it has %s: have the job in a stage of its own, or name the environment without variables that jobs of the same stage set."
+	var n int
+	if e.Checks.Approval != nil {
+		err := x.tx.QueryRow(x.ctx, `SELECT count(*) FROM run_approvals WHERE run = $1 AND stage = $2 AND attempt = $3 AND environment = $4 AND job = '' AND state = 'approved'`,
+			x.run.ID, g.Name, g.Attempt, e.ID).Scan(&n)
+		if err != nil || n == 0 {
+			return "", fmt.Sprintf(late, e.Name, "an approval that was not asked for"), err
+		}
+	}
+	if e.Checks.Lock {
+		err := x.tx.QueryRow(x.ctx, `SELECT count(*) FROM run_locks WHERE run = $1 AND stage = $2 AND attempt = $3 AND resource = $4 AND held = 1`,
+			x.run.ID, g.Name, g.Attempt, e.ID).Scan(&n)
+		if err != nil || n == 0 {
+			return "", fmt.Sprintf(late, e.Name, "a lock that was not waited for"), err
+		}
+	}
+	if h := e.Checks.Hours; h != nil && !h.Open(x.now) {
+		return "", fmt.Sprintf(late, e.Name, "hours, which these are not"), nil
+	}
+	return e.Name, "", nil
+}
+
+// environmentRefuses says why a run can't deploy to an environment at any time; empty if it can.
+func (x *change) environmentRefuses(e environment, name string) string {
+	switch {
+	case e.wrong != "":
+		return fmt.Sprintf("environment %s: %s", clip(name, 100), e.wrong)
+	case e.refused:
+		return (&project.NotAuthorizedError{Use: project.Use{Kind: project.KindEnvironment, Name: name, ID: e.ID}, Pipeline: x.run.Pipeline, Project: x.run.Project}).Error()
+	case !e.Checks.BranchAllowed(x.run.Ref):
+		return fmt.Sprintf("Environment %s takes deployments from %s only; this run is of %s.", e.Name, strings.Join(e.Checks.Branches, ", "), x.run.Ref)
+	}
+	return ""
+}
+
 // environmentCheck says what a stage waits for before it may deploy to an environment, or why it may not.
 func (x *change) environmentCheck(g *stage, e environment, name string) (waits, rejected string, err error) {
-	if e.wrong != "" {
-		return "", fmt.Sprintf("environment %s: %s", clip(name, 100), e.wrong), nil
-	}
-	if e.refused {
-		return "", (&project.NotAuthorizedError{Use: project.Use{Kind: project.KindEnvironment, Name: name, ID: e.ID}, Pipeline: x.run.Pipeline, Project: x.run.Project}).Error(), nil
-	}
-	if !e.Checks.BranchAllowed(x.run.Ref) {
-		return "", fmt.Sprintf("Environment %s takes deployments from %s only; this run is of %s.", e.Name, strings.Join(e.Checks.Branches, ", "), x.run.Ref), nil
+	if why := x.environmentRefuses(e, name); why != "" {
+		return "", why, nil
 	}
 	if a := e.Checks.Approval; a != nil {
 		state, why, err := x.approval(g, e, a)

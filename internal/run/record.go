@@ -116,6 +116,9 @@ func (x *change) setOutputs(c Claim, step string, list []work.Variable) error {
 			return errorf(Limit, "output %s has more than %d bytes", clip(v.Name, 100), x.s.o.Limits.OutputSize)
 		}
 		v.Name, v.Value = cleaned(v.Name), cleaned(v.Value)
+		if err := x.outputRoom(len(v.Value)); err != nil {
+			return err
+		}
 		value, secret := v.Value, ""
 		var have string
 		err := x.tx.QueryRow(x.ctx, `SELECT secret FROM run_outputs WHERE job = $1 AND attempt = $2 AND step = $3 AND name = $4`, c.Job, c.Attempt, step, v.Name).Scan(&have)
@@ -139,6 +142,22 @@ func (x *change) setOutputs(c Claim, step string, list []work.Variable) error {
 		if err != nil {
 			return fmt.Errorf("store output %s: %w", v.Name, err)
 		}
+	}
+	return nil
+}
+
+// outputRoom refuses an output that a run has no room for: all of them are a part of its state.
+func (x *change) outputRoom(add int) error {
+	var n, size int64
+	err := x.tx.QueryRow(x.ctx, `SELECT count(*), coalesce(sum(length(o.value)), 0) FROM run_outputs o JOIN run_jobs j ON j.id = o.job WHERE j.run = $1`, x.run.ID).Scan(&n, &size)
+	l := &x.s.o.Limits
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at the outputs of run %d: %w", x.run.ID, err)
+	case n >= l.RunOutputs:
+		return errorf(Limit, "the jobs of a run set at most %d outputs", l.RunOutputs)
+	case size+int64(add) > l.RunOutputSize:
+		return errorf(Limit, "the outputs of a run have at most %d bytes", l.RunOutputSize)
 	}
 	return nil
 }

@@ -206,13 +206,14 @@ func (s *Service) findRuns(ctx context.Context, c Claim, q work.RunQuery) ([]int
 	return s.latest(ctx, p.ID, q)
 }
 
-// latest lists completed runs of a pipeline.
+// latest lists completed runs of a pipeline. Those of pull requests from outside are not among them: what anybody may propose is
+// not what others build on or deploy.
 func (s *Service) latest(ctx context.Context, pipeline string, q work.RunQuery) ([]int64, error) {
 	branch := q.Branch
 	if branch != "" && !strings.HasPrefix(branch, "refs/") {
 		branch = "refs/heads/" + branch
 	}
-	rows, err := s.db.Query(ctx, `SELECT id, result FROM runs WHERE pipeline = $1 AND state = 'completed' AND (CAST($2 AS TEXT) = '' OR ref = $2) ORDER BY id DESC LIMIT 1000`, pipeline, branch)
+	rows, err := s.db.Query(ctx, `SELECT id, result FROM runs WHERE pipeline = $1 AND state = 'completed' AND trusted = 1 AND (CAST($2 AS TEXT) = '' OR ref = $2) ORDER BY id DESC LIMIT 1000`, pipeline, branch)
 	type found struct {
 		id     int64
 		result work.Result

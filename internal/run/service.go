@@ -29,6 +29,8 @@ type Repositories interface {
 	// Resolve returns the full name of a ref and the commit that it, or a commit id, stands for; an empty ref is the default
 	// branch. Errors: [work.ErrNotFound].
 	Resolve(ctx context.Context, repository, ref string) (full, commit string, err error)
+	// Contains reports whether a commit is another one or an ancestor of it.
+	Contains(ctx context.Context, repository, tip, commit string) (bool, error)
 	// Commit tells of a commit.
 	Commit(ctx context.Context, repository, commit string) (*Commit, error)
 	// File returns a file of a commit. Errors: [pipeline.ErrNoFile].
@@ -77,21 +79,23 @@ type Options struct {
 
 // Limits bound what runs may take. Zero values are the defaults.
 type Limits struct {
-	Log          int64         // bytes of one log: 256 MiB
-	RunLogs      int64         // bytes of a run's logs: 4 GiB
-	File         int64         // bytes of a file in an artifact: 16 GiB
-	Artifacts    int64         // bytes of a run's artifacts: 64 GiB
-	Files        int64         // files of a run's artifacts: 200,000
-	Attachment   int64         // bytes of an attachment: 16 MiB
-	Attachments  int64         // of a run: 2,000
-	Issues       int           // of a step that are kept: 200
-	Steps        int           // of a job: 1,000
-	Outputs      int           // of a step: 500
-	OutputSize   int           // bytes of an output's value: 128 KiB
-	Jobs         int           // of a run: 5,000
-	RetainDays   int           // 30
-	RetainAtMost int           // runs of a pipeline: 10,000
-	MaxTimeout   time.Duration // of a job that wants none: 30 days
+	Log           int64         // bytes of one log: 256 MiB
+	RunLogs       int64         // bytes of a run's logs: 4 GiB
+	File          int64         // bytes of a file in an artifact: 16 GiB
+	Artifacts     int64         // bytes of a run's artifacts: 64 GiB
+	Files         int64         // files of a run's artifacts: 200,000
+	Attachment    int64         // bytes of an attachment: 16 MiB
+	Attachments   int64         // of a run: 2,000
+	Issues        int           // of a step that are kept: 200
+	Steps         int           // of a job: 1,000
+	Outputs       int           // of a step: 500
+	OutputSize    int           // bytes of an output's value: 128 KiB
+	RunOutputs    int64         // of a run: 20,000
+	RunOutputSize int64         // bytes of their values: 16 MiB
+	Jobs          int           // of a run: 5,000
+	RetainDays    int           // 30
+	RetainAtMost  int           // runs of a pipeline: 10,000
+	MaxTimeout    time.Duration // of a job that wants none: 30 days
 }
 
 func (l *Limits) fill() {
@@ -116,6 +120,8 @@ func (l *Limits) fill() {
 	setInt(&l.Steps, 1000)
 	setInt(&l.Outputs, 500)
 	setInt(&l.OutputSize, 128<<10)
+	set(&l.RunOutputs, 20_000)
+	set(&l.RunOutputSize, 16<<20)
 	setInt(&l.Jobs, 5000)
 	setInt(&l.RetainDays, 30)
 	setInt(&l.RetainAtMost, 10_000)

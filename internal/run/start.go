@@ -66,9 +66,9 @@ func (s *Service) Start(ctx context.Context, c *iam.Caller, req StartRequest) (*
 		arn := s.pipelineARN(cmp.Or(req.Account, accountOf(c)), req.Project, req.Pipeline)
 		return nil, errors.Join(s.check(ctx, c, "StartRun", arn, nil), err)
 	}
-	ref := cmp.Or(req.Ref, p.DefaultBranch)
-	if !strings.HasPrefix(ref, "refs/") {
-		ref = "refs/heads/" + ref
+	ref, err := s.refOf(ctx, p, req.Ref)
+	if err != nil {
+		return nil, err
 	}
 	if err := s.check(ctx, c, "StartRun", s.pipelineARN(p.Account, p.Project, p.Name), map[string][]string{"pipelines:branch": {ref}}); err != nil {
 		return nil, err
@@ -76,8 +76,12 @@ func (s *Service) Start(ctx context.Context, c *iam.Caller, req StartRequest) (*
 	if err := checkStart(p, &req); err != nil {
 		return nil, err
 	}
+	req.Ref = ref // what was decided on
 	r, err := s.draft(ctx, c, p, &req, "")
 	if err != nil {
+		return nil, err
+	}
+	if err := s.isOn(ctx, r); err != nil {
 		return nil, err
 	}
 	out, err := s.compile(ctx, r, p, &req)
@@ -88,6 +92,39 @@ func (s *Service) Start(ctx context.Context, c *iam.Caller, req StartRequest) (*
 		return nil, &Error{Kind: Invalid, Message: sumOf(out.problems), Problems: out.problems}
 	}
 	return s.create(ctx, c, r, p, &req, out, "")
+}
+
+// refOf returns the full name of the ref that a run is asked for: that of a branch, or of a tag if there is no such branch.
+func (s *Service) refOf(ctx context.Context, p *project.Pipeline, ref string) (string, error) {
+	if ref = cmp.Or(ref, p.DefaultBranch); strings.HasPrefix(ref, "refs/") {
+		return ref, nil
+	}
+	if p.RepositoryKind == project.RepositoryGit {
+		full, _, err := s.o.Repositories.Resolve(ctx, p.Repository, ref)
+		if err != nil && !isNotFound(err) {
+			return "", err
+		}
+		if full != "" {
+			return full, nil
+		}
+	}
+	return "refs/heads/" + ref, nil
+}
+
+// isOn refuses a run of a commit that its ref does not lead to: a ref stands for what was accepted there, which permissions and
+// the checks of environments go by.
+func (s *Service) isOn(ctx context.Context, r *Run) error {
+	_, tip, err := s.o.Repositories.Resolve(ctx, r.spec.Repository, r.Ref)
+	if err == nil && tip != r.Commit {
+		var on bool
+		if on, err = s.o.Repositories.Contains(ctx, r.spec.Repository, tip, r.Commit); err == nil && !on {
+			return errorf(Invalid, "commit %s is not on %s: name the branch or tag that it is on", r.Commit, r.Ref)
+		}
+	}
+	if isNotFound(err) {
+		return errorf(NotFound, "repository %s has no %s", r.spec.RepositoryName, r.Ref)
+	}
+	return err
 }
 
 func accountOf(c *iam.Caller) string {
@@ -138,6 +175,9 @@ func checkStart(p *project.Pipeline, req *StartRequest) error {
 	return nil
 }
 
+// pulls is where pull requests are. What is there comes from outside, whoever starts a run of it, and for whatever reason.
+const pulls = "refs/pull/"
+
 // draft is a run that is not stored: what it is of.
 func (s *Service) draft(ctx context.Context, c *iam.Caller, p *project.Pipeline, req *StartRequest, by string) (*Run, error) {
 	if p.RepositoryKind != project.RepositoryGit {
@@ -169,7 +209,7 @@ func (s *Service) draft(ctx context.Context, c *iam.Caller, p *project.Pipeline,
 		Account: p.Account, ProjectID: p.ProjectID, Project: p.Project, PipelineID: p.ID, Pipeline: p.Name, Reason: req.Reason,
 		Ref: ref, Commit: commit, Message: clip(message, maxText), Author: clip(about.Author, maxText),
 		RequestedBy: c.Who(), RequestedFor: cmp.Or(by, shortName(c.Who())), State: work.Pending, Attempt: 1, Created: s.now(),
-		Trusted: req.PullRequest == nil || !req.PullRequest.Fork,
+		Trusted: (req.PullRequest == nil || !req.PullRequest.Fork) && !strings.HasPrefix(ref, pulls),
 		spec:    &spec{Parameters: req.Parameters, Skip: req.SkipStages, Repository: p.Repository, RepositoryName: repo.Project + "/" + repo.Name, PullRequest: req.PullRequest},
 	}
 	return r, nil

@@ -93,7 +93,7 @@ func (s *Service) pushedTo(ctx context.Context, p *project.Pipeline, push Push) 
 	if err != nil {
 		return err
 	}
-	pull := strings.HasPrefix(u.Ref, "refs/pull/")
+	pull := strings.HasPrefix(u.Ref, pulls)
 	if !pull && !strings.HasPrefix(u.Ref, "refs/heads/") && !strings.HasPrefix(u.Ref, "refs/tags/") {
 		return nil
 	}
@@ -174,7 +174,7 @@ func (s *Service) pushedTo(ctx context.Context, p *project.Pipeline, push Push) 
 
 // pullRequest is what a ref tells of its pull request; all of them are from outside.
 func pullRequest(u RefUpdate) *flow.PullRequest {
-	number := strings.Split(strings.TrimPrefix(u.Ref, "refs/pull/"), "/")[0]
+	number := strings.Split(strings.TrimPrefix(u.Ref, pulls), "/")[0]
 	return &flow.PullRequest{ID: number, Number: number, SourceBranch: u.Ref, SourceCommit: u.New, Fork: true}
 }
 

@@ -295,6 +295,8 @@ type repos struct {
 	files map[string]map[string]string // by commit; guarded by mu
 	refs  map[string]string            // guarded by mu
 	texts map[string]string
+
+	parents map[string]string // of commits; guarded by mu
 }
 
 func (r *repos) commit(ref string, files map[string]string) string {
@@ -322,6 +324,18 @@ func (r *repos) Resolve(_ context.Context, _, ref string) (full, commit string, 
 		return ref, id, nil
 	}
 	return "", "", work.ErrNotFound
+}
+
+// Contains has every commit stand by itself, but for those whose parent is told.
+func (r *repos) Contains(_ context.Context, _, tip, commit string) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for ; tip != ""; tip = r.parents[tip] {
+		if tip == commit {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (r *repos) Commit(_ context.Context, _, commit string) (*run.Commit, error) {
