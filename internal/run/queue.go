@@ -144,7 +144,8 @@ func (s *Service) take(ctx context.Context, a *pool.Agent) (*work.Job, error) {
 			if c == nil {
 				continue // somebody else was faster
 			}
-			j, err := s.handOut(ctx, *c, a)
+			// From here on it is the agent's, also when nobody waits any more: whoever asked for it gives it back.
+			j, err := s.handOut(context.WithoutCancel(ctx), *c, a)
 			if err != nil || j != nil {
 				return j, err
 			}
@@ -202,7 +203,7 @@ func (s *Service) handOut(ctx context.Context, c Claim, a *pool.Agent) (*work.Jo
 		}
 		return nil, nil
 	}
-	if back := s.giveBack(context.WithoutCancel(ctx), c, claimReleased, "it could not be put together: "+err.Error()); back != nil {
+	if back := s.giveBack(ctx, c, claimReleased, "it could not be put together: "+err.Error()); back != nil {
 		err = errors.Join(err, back)
 	}
 	return nil, err
