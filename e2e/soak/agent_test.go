@@ -78,8 +78,7 @@ func newAgents(s *server, dir string, n int) []*agent {
 		}
 		if s.t.Failed() {
 			for _, a := range agents {
-				text, _ := os.ReadFile(a.log())
-				s.t.Logf("the end of what %s said:\n%s", a.name, text[max(0, len(text)-2000):])
+				s.t.Logf("%s said of itself:\n%s", a.name, a.said())
 			}
 		}
 	})
@@ -87,6 +86,18 @@ func newAgents(s *server, dir string, n int) []*agent {
 }
 
 func (a *agent) log() string { return a.folder + ".log" }
+
+// said returns the last of what the agent said, without what jobs did.
+func (a *agent) said() string {
+	text, _ := os.ReadFile(a.log())
+	var own []string
+	for line := range strings.Lines(string(text)) {
+		if !strings.Contains(line, " | ") {
+			own = append(own, line)
+		}
+	}
+	return strings.Join(own[max(0, len(own)-8):], "")
+}
 
 func (a *agent) configure(url, token string) {
 	if err := os.MkdirAll(a.folder, 0o700); err != nil {

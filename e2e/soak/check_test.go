@@ -122,7 +122,7 @@ func (c *checker) job(w *wanted, j *run.Job) {
 		}
 	case j.Result == work.Skipped && len(j.Attempts) == 0 && strings.HasPrefix(w.phase, "taker"):
 	case j.Result != w.result || done != 1 || lost > 1:
-		c.errorf("%s: the result is %s (%s) with %d lost attempts and %d done, and must be %s", name, j.Result, j.Message, lost, done, w.result)
+		c.errorf("%s: the result is %s (%s) with %d lost attempts and %d done, and must be %s: %s%s", name, j.Result, j.Message, lost, done, w.result, attempts(j), failures(j))
 	case lost > 0:
 		c.tally.retried++
 	}
@@ -155,31 +155,11 @@ func (c *checker) logs(w *wanted, j *run.Job, a *run.Attempt) {
 			continue
 		}
 		checked++
-		got, want := text[r.Log], linesOf(w.identifier, r.DisplayName, lines)
-		if a.State == "done" {
-			if r.State != work.Completed || r.Result == "" {
-				c.errorf("%s: step %s is %s", w.identifier, r.DisplayName, r.State)
-			}
-			// What the agent itself writes comes before and after, and never a second time.
-			switch i := strings.Index(got, want); {
-			case i < 0:
-				c.errorf("%s: attempt %d: step %s: its log is not what it printed: %s", w.identifier, a.Number, r.DisplayName, difference(got, want, w.identifier))
-			case strings.Contains(got[:i], w.identifier+"/") || strings.Contains(got[i+len(want):], w.identifier+"/"):
-				c.errorf("%s: attempt %d: step %s: its log has lines twice", w.identifier, a.Number, r.DisplayName)
-			case strings.Count(got, "Starting: ") != 1 || strings.Count(got, "Finishing: ") != 1:
-				c.errorf("%s: attempt %d: step %s: its log begins or ends otherwise than once:\n%s…\n%s", w.identifier, a.Number, r.DisplayName, got[:i], got[i+len(want):])
-			}
-			continue
+		if a.State == "done" && (r.State != work.Completed || r.Result == "") {
+			c.errorf("%s: step %s is %s", w.identifier, r.DisplayName, r.State)
 		}
-		if i := strings.Index(got, w.identifier+"/"); i >= 0 {
-			got = got[i:]
-			if n := strings.LastIndex(got, "Finishing: "); n >= 0 { // the step had ended
-				got = got[:min(n, len(want))]
-			}
-			if !strings.HasPrefix(want, got) && !strings.HasPrefix(got, want) {
-				c.errorf("%s: attempt %d, which is %s: step %s: its log is not the beginning of what it printed: %s", w.identifier, a.Number, a.State, r.DisplayName,
-					difference(got, want, w.identifier))
-			}
+		if err := printed(text[r.Log], w.identifier, linesOf(w.identifier, r.DisplayName, lines), a.State == "done"); err != nil {
+			c.errorf("%s: attempt %d, which is %s: step %s: %v", w.identifier, a.Number, a.State, r.DisplayName, err)
 		}
 	}
 	if a.State == "done" && checked != len(w.lines) {
@@ -225,9 +205,31 @@ func plain(data []byte, whole bool) (string, error) {
 	return b.String(), nil
 }
 
+// printed checks a step's log against the lines that the step prints. Whole: they are there once, between what the agent itself writes.
+// Otherwise: the log is the beginning of such a one.
+func printed(got, identifier, want string, whole bool) error {
+	mark := identifier + "/"
+	i := strings.Index(got, want)
+	switch {
+	case whole && i < 0:
+		return fmt.Errorf("its log is not what it printed: %s", difference(got, want, mark))
+	case i >= 0 && (strings.Contains(got[:i], mark) || strings.Contains(got[i+len(want):], mark)):
+		return errors.New("its log has lines twice")
+	case whole && (strings.Count(got, "Starting: ") != 1 || strings.Count(got, "Finishing: ") != 1):
+		return fmt.Errorf("its log begins or ends otherwise than once:\n%s…\n%s", got[:i], got[i+len(want):])
+	case i >= 0:
+		return nil
+	}
+	i = strings.Index(got, mark)
+	if i >= 0 && !strings.HasPrefix(want, got[i:]) {
+		return fmt.Errorf("its log is not the beginning of what it printed: %s", difference(got, want, mark))
+	}
+	return nil
+}
+
 // difference tells where two texts begin to differ.
 func difference(got, want, from string) string {
-	if i := strings.Index(got, from+"/"); i >= 0 {
+	if i := strings.Index(got, from); i >= 0 {
 		got = got[i:]
 	}
 	g, w := strings.SplitAfter(got, "\n"), strings.SplitAfter(want, "\n")
@@ -290,6 +292,19 @@ func attempts(j *run.Job) string {
 	var b strings.Builder
 	for _, a := range j.Attempts {
 		fmt.Fprintf(&b, "[%d %s %s %s–%s %s]", a.Number, a.Agent, a.State, a.Offered.Format(time.RFC3339Nano), a.Ended.Format(time.RFC3339Nano), a.Cause)
+	}
+	return b.String()
+}
+
+// failures returns what the steps that failed said.
+func failures(j *run.Job) string {
+	var b strings.Builder
+	for _, a := range j.Attempts {
+		for _, r := range a.Steps {
+			if r.Result != work.Succeeded && r.Message != "" {
+				fmt.Fprintf(&b, "\n\tattempt %d, step %s: %s: %s", a.Number, r.DisplayName, r.Result, r.Message)
+			}
+		}
 	}
 	return b.String()
 }

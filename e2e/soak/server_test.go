@@ -22,16 +22,19 @@ import (
 // patience is how long anything may take that is waited for. Nothing is faster or slower for it: it ends a test that hangs.
 const patience = 10 * time.Minute
 
+// built is the folder of the program that was built, if it was.
+var built string
+
 // program builds the program under test, once for all tests.
 var program = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("SEKISHO_E2E_BINARY"); path != "" {
 		return path, nil
 	}
-	dir, err := os.MkdirTemp("", "soak")
-	if err != nil {
+	var err error
+	if built, err = os.MkdirTemp("", "soak"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "sekisho")
+	path := filepath.Join(built, "sekisho")
 	args := []string{"build", "-o", path}
 	if raceDetector {
 		args = append(args, "-race")
@@ -45,8 +48,8 @@ var program = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := program(); err == nil && path != os.Getenv("SEKISHO_E2E_BINARY") {
-		_ = os.RemoveAll(filepath.Dir(path))
+	if built != "" {
+		_ = os.RemoveAll(built)
 	}
 	os.Exit(code)
 }
