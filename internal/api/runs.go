@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -156,14 +155,14 @@ func (s *Server) Runs(r *run.Service) {
 		if err != nil {
 			return err
 		}
-		return events(w, req, r.Watch(req.Context(), c, id, after))
+		return s.events(w, req, func(ctx context.Context) iter.Seq2[run.Event, error] { return r.Watch(ctx, c, id, after) })
 	})
 	s.Stream(http.MethodGet, "runs/{run}/log", "pipelines:ReadLogs", func(w *httpx.Response, req *http.Request, c *iam.Caller) error {
 		id, offset, err := runAnd(req, "offset")
 		if err != nil {
 			return err
 		}
-		return readLog(w, req, c, r, id, offset)
+		return s.readLog(w, req, c, r, id, offset)
 	})
 	s.Stream(http.MethodGet, "runs/{run}/expanded", "pipelines:DescribeRun", func(w *httpx.Response, req *http.Request, c *iam.Caller) error {
 		id, _, err := runAnd(req, "")
@@ -245,153 +244,4 @@ func plain(w *httpx.Response, contentType string, text []byte) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	_, err := w.Write(text)
 	return err
-}
-
-// alive is how often a stream says that it still is one.
-const alive = 15 * time.Second
-
-// events sends events as they happen, as server-sent events whose ids are where to go on after, until the run has ended.
-func events(w *httpx.Response, r *http.Request, from iter.Seq2[run.Event, error]) error {
-	ctx, stop := context.WithCancel(r.Context())
-	defer stop()
-	type item struct {
-		event run.Event
-		err   error
-	}
-	coming := make(chan item)
-	go func() {
-		defer close(coming)
-		for e, err := range from {
-			select {
-			case coming <- item{e, err}:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	// What went wrong before the first event is an answer like any other.
-	var first *item
-	select {
-	case i, ok := <-coming:
-		if ok && i.err != nil {
-			return i.err
-		}
-		if ok {
-			first = &i
-		}
-	case <-time.After(alive):
-	case <-ctx.Done():
-		return nil
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no")
-	flush := http.NewResponseController(w)
-	w.WriteHeader(http.StatusOK)
-	tell := func(i item) error {
-		text, err := encode(RunEvent{i.event.Seq, i.event.At, i.event})
-		if err != nil {
-			return err
-		}
-		if i.event.Seq > 0 {
-			if _, err := fmt.Fprintf(w, "id: %d\n", i.event.Seq); err != nil {
-				return err
-			}
-		}
-		if _, err := fmt.Fprintf(w, "data: %s\n", text); err != nil {
-			return err
-		}
-		return flush.Flush()
-	}
-	if first != nil {
-		if err := tell(*first); err != nil {
-			return err
-		}
-	}
-	tick := time.NewTicker(alive)
-	defer tick.Stop()
-	for {
-		select {
-		case i, ok := <-coming:
-			if !ok {
-				_, err := io.WriteString(w, "event: end\ndata: {}\n\n")
-				return err
-			}
-			if i.err != nil {
-				return i.err
-			}
-			if err := tell(i); err != nil {
-				return err
-			}
-		case <-tick.C:
-			if _, err := io.WriteString(w, ": alive\n\n"); err != nil {
-				return err
-			}
-			if err := flush.Flush(); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// readLog sends a log from an offset: what there is, or with follow until no more comes.
-func readLog(w *httpx.Response, r *http.Request, c *iam.Caller, s *run.Service, id, offset int64) error {
-	q := r.URL.Query()
-	ref := run.LogRef{Job: q.Get("job"), Log: q.Get("log")}
-	if text := q.Get("attempt"); text != "" {
-		n, err := number("attempt", text)
-		if err != nil {
-			return err
-		}
-		ref.Attempt = int(n)
-	}
-	begin := func() {
-		h := w.Header()
-		h.Set("Content-Type", "text/plain; charset=utf-8")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Cache-Control", "no-store")
-	}
-	if q.Get("follow") == "" {
-		for {
-			part, err := s.ReadLog(r.Context(), c, id, ref, offset, 1<<20)
-			if err != nil {
-				return err
-			}
-			if !w.Written() {
-				begin()
-				w.Header().Set("Sekisho-Log-Size", strconv.FormatInt(part.Size, 10))
-			}
-			if _, err := w.Write(part.Data); err != nil {
-				return err
-			}
-			if offset = part.Offset + int64(len(part.Data)); len(part.Data) == 0 || offset >= part.Size {
-				return nil
-			}
-		}
-	}
-	flush := http.NewResponseController(w)
-	for part, err := range s.FollowLog(r.Context(), c, id, ref, offset) {
-		if err != nil {
-			if errors.Is(err, context.Canceled) {
-				return nil
-			}
-			return err
-		}
-		if !w.Written() {
-			begin()
-		}
-		if _, err := w.Write(part.Data); err != nil {
-			return err
-		}
-		if err := flush.Flush(); err != nil {
-			return err
-		}
-	}
-	if !w.Written() {
-		begin()
-	}
-	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sekisho/sekisho/internal/awsapi"
@@ -49,6 +50,10 @@ type Server struct {
 	o          Options
 	operations map[string]operation
 	streams    []stream
+	alive      time.Duration
+
+	stop     chan struct{} // closed when the server stops
+	stopOnce sync.Once
 }
 
 // operation is what one path does, with its input decoded from JSON.
@@ -68,7 +73,7 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Server{o: o, operations: map[string]operation{}}
+	return &Server{o: o, operations: map[string]operation{}, alive: alive, stop: make(chan struct{})}
 }
 
 // Nothing is the input, or the output, of operations that have none.

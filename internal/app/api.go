@@ -15,5 +15,6 @@ func (in *Instance) people(signed *awsapi.Server) httpx.Handler {
 	s.Pools(in.Pools, in.Runs)
 	s.Runs(in.Runs)
 	s.Tokens(in.Tokens)
+	in.api = s
 	return s.Handler()
 }

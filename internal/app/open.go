@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sekisho/sekisho/internal/agentapi"
+	"github.com/sekisho/sekisho/internal/api"
 	"github.com/sekisho/sekisho/internal/audit"
 	"github.com/sekisho/sekisho/internal/blob"
 	"github.com/sekisho/sekisho/internal/blob/file"
@@ -92,6 +93,7 @@ type Instance struct {
 	lookups  map[project.Kind]lookup // each is set by who keeps that
 
 	agents           *agentapi.Server
+	api              *api.Server             // once requests are served
 	endpointPolicies map[string]policy.Named // by the endpoint's id; those without one allow everything
 
 	master   [][]byte // keys, the first one of which seals

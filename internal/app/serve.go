@@ -179,6 +179,7 @@ func (in *Instance) server(ctx context.Context, tracer *trace.Tracer, m *metrics
 	})
 	addrs, options := ways(c)
 	srv.OnShutdown(in.agents.Stop)
+	srv.OnShutdown(in.api.Stop)
 	for i, addr := range addrs {
 		if err := srv.ListenWith(ctx, addr, options[i]); err != nil {
 			return nil, nil, errors.Join(err, srv.Shutdown(ctx))
