@@ -242,6 +242,9 @@ func (s *Service) endLeases(ctx context.Context) error {
 	for _, c := range list {
 		claim := Claim{Job: c.job, Attempt: c.attempt, Agent: c.agent}
 		state, cause := claimLost, fmt.Sprintf("nothing was heard of agent %s for %v", c.agentName, LeaseTime)
+		if c.state == claimHeld && s.now().Before(s.opened.Add(StartTime)) {
+			continue // it may be this server that was not heard of
+		}
 		if c.state == claimOffered {
 			state, cause = claimUnanswered, fmt.Sprintf("agent %s did not acknowledge the job within %v", c.agentName, OfferTime)
 		}

@@ -22,6 +22,8 @@ import (
 const (
 	OfferTime = 12 * time.Second // in which a job that was given out must be acknowledged
 	LeaseTime = work.Lease       // in which a claim must be renewed
+	// StartTime is how long agents have after a start to renew claims that ended while nobody was there to renew them with.
+	StartTime = 20 * time.Second
 )
 
 // Repositories is where the files of pipelines are: package git, as this package needs it.
@@ -149,6 +151,7 @@ type Service struct {
 	hub   *hub
 	plans *planCache
 
+	opened  time.Time
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	poke    chan struct{} // holds one: something is due
@@ -175,7 +178,7 @@ func (s *Service) now() time.Time { return s.o.Now() }
 // Open begins the work in the background. It must be closed.
 func (s *Service) Open(context.Context) error {
 	ctx, stop := context.WithCancel(context.Background())
-	s.stop = stop
+	s.stop, s.opened = stop, s.now()
 	if s.o.Tick > 0 {
 		s.running.Go(func() { s.loop(ctx) })
 	}
