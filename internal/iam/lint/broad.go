@@ -86,10 +86,14 @@ func (c *checker) denied(actions string) bool {
 	})
 }
 
+// ownPrincipal is this server's own work for pipelines, which the roles of projects trust.
+const ownPrincipal = "pipelines.sekisho"
+
 // principals finds those who never ask here.
 func (c *checker) principals(st *statement) {
 	for _, p := range st.Principals {
 		switch {
+		case p.Type == "Service" && p.Text.Text == ownPrincipal:
 		case p.Type == "Service":
 			c.on(st, Note, "principal-never", p.Position, "", "no services of AWS call this server: %q matters elsewhere only", p.Text.Text)
 		case p.Type == "CanonicalUser":

@@ -275,6 +275,7 @@ func TestCheck(t *testing.T) {
 		{"trust anybody of ours", lint.Trust, on("Allow", `{"AWS":"*"}`, "sts:AssumeRole", `"StringEquals":{"aws:PrincipalAccount":"111122223333"}`), ""},
 		{"trust the account", lint.Trust, on("Allow", `{"AWS":"111122223333"}`, "sts:AssumeRole", ""), ""},
 		{"trust a service", lint.Trust, on("Allow", `{"Service":"ecs-tasks.amazonaws.com"}`, "sts:AssumeRole", ""), "note principal-never"},
+		{"trust pipelines", lint.Trust, on("Allow", `{"Service":"pipelines.sekisho"}`, "sts:AssumeRole", ""), ""},
 		{"trust SAML", lint.Trust, on("Allow", `{"Federated":"arn:aws:iam::111122223333:saml-provider/x"}`, "sts:AssumeRoleWithSAML", ""), "warning principal-never"},
 		{"trust who is gone", lint.Trust, on("Allow", `{"AWS":"AIDAEXAMPLEEXAMPLE01"}`, "sts:AssumeRole", ""), "warning principal-gone"},
 		{"any token", lint.Trust, web(""), "warning oidc-any-subject"},
