@@ -28,6 +28,7 @@ type stage struct {
 	there   map[string]bool               // guarded by mu; what the template has; true: it is over
 	busy    map[string]bool               // guarded by mu; agents that have a job, which demand may not say yet
 	unused  map[string]bool               // guarded by mu; codes
+	frozen  chan struct{}                 // guarded by mu; what changes is not told until it is closed; nil: it is
 	down    error                         // guarded by mu; of the server
 	broken  error                         // guarded by mu; of starts
 	unknown error                         // guarded by mu; of lists
@@ -91,6 +92,16 @@ func (p *stage) at(t time.Time) <-chan time.Time {
 func (p *stage) Demand(ctx context.Context, _, _, known string, _ time.Duration) (*agentv1.DemandResponse, error) {
 	for {
 		p.mu.Lock()
+		for frozen := p.frozen; frozen != nil && known != ""; {
+			p.mu.Unlock()
+			select {
+			case <-frozen:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			p.mu.Lock()
+			frozen = p.frozen
+		}
 		d, wake, err := &agentv1.DemandResponse{Queued: int32(p.queued), State: fmt.Sprint(p.state)}, p.wake, p.down
 		for _, name := range slices.Sorted(maps.Keys(p.pool)) {
 			a := p.pool[name]
@@ -286,6 +297,33 @@ func TestEndedEarly(t *testing.T) {
 		}
 	})
 	r.said.until(t, "ended before it joined; it said: boo", "failures=1")
+}
+
+// TestQuick has an agent do its job and end before demand says anything of it.
+func TestQuick(t *testing.T) {
+	p := newStage()
+	p.queued = 1
+	r := p.play(t, Limits{Max: 5})
+	p.started(1)
+	p.join()
+	r.said.until(t, "queued=1", "idle=1")
+	p.mu.Lock()
+	p.frozen = make(chan struct{})
+	p.mu.Unlock()
+	p.set(func() {
+		p.queued = 0
+		for name := range p.there {
+			p.there[name] = true
+			delete(p.pool, name)
+		}
+	})
+	r.said.until(t, "an agent is gone")
+	r.said.until(t, "queued=0", "idle=0", "ending=0")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.starts != 1 {
+		t.Errorf("%d agents were started for one job", p.starts)
+	}
 }
 
 // TestBusyStays has demand that is late: it calls an agent idle that has a job.

@@ -150,10 +150,15 @@ type scaler struct {
 	tried    map[string]bool // agents that nobody knows, and that were tried to retire since the last demand
 	failed   error           // the last start that failed, of this process
 	saved    string
-	open     int       // things that are being done
-	waiting  time.Time // since when jobs wait though agents are idle
-	told     bool      // that they do
-	status   string
+	open     int // things that are being done
+
+	forgotten  int // agents that ended
+	seen       int // how many of them the demand knows of
+	refreshing bool
+	askAgain   time.Time
+	waiting    time.Time // since when jobs wait though agents are idle
+	told       bool      // that they do
+	status     string
 
 	work   sync.WaitGroup
 	events chan func()

@@ -75,6 +75,10 @@ func (s *scaler) step(ctx context.Context) (time.Time, error) {
 	if begin < p.Start && now.Before(s.state.Backoff.Until) {
 		soonest(s.state.Backoff.Until)
 	}
+	if begin > 0 && s.seen < s.forgotten {
+		begin = 0
+		soonest(s.refresh(ctx, now))
+	}
 	var begun []*record
 	for range begin {
 		r := &record{Name: s.newName(), Stage: Starting, Since: now}
@@ -126,6 +130,27 @@ func (s *scaler) find(name string) *record {
 func (s *scaler) forget(r *record) {
 	s.state.Agents = slices.DeleteFunc(s.state.Agents, func(x *record) bool { return x == r })
 	s.gone[r.Name] = true
+	s.forgotten++
+}
+
+// refresh asks for the demand after an agent has ended: one of before may have the job that it did, as one that waits.
+func (s *scaler) refresh(ctx context.Context, now time.Time) (again time.Time) {
+	if s.refreshing || now.Before(s.askAgain) {
+		return s.askAgain
+	}
+	s.refreshing = true
+	as := s.forgotten
+	s.do(ctx, &record{}, func(ctx context.Context) func() {
+		d, err := s.o.Server.Demand(ctx, s.o.Launch.Pool, s.o.Name+"-", "", 0)
+		return func() {
+			if s.refreshing = false; err != nil { // that is told by who watches
+				s.askAgain = s.o.now().Add(callAgain)
+				return
+			}
+			s.demand, s.seen = d, as
+		}
+	})
+	return time.Time{}
 }
 
 // adopt takes on agents that the template has and nobody remembers.
@@ -306,6 +331,7 @@ func (s *scaler) ended(ctx context.Context, r *record, f Found) {
 // end retires an agent and, if it has no job, ends it and removes what is left. failed, if not nil, says why it never came to be.
 func (s *scaler) end(ctx context.Context, r *record, failed *failure) {
 	name, id := r.Name, r.ID
+	s.forgotten++ // from here on, demand of before may count its job twice
 	s.do(ctx, r, func(ctx context.Context) func() {
 		busy, unused, err := s.o.Server.Retire(ctx, s.o.Launch.Pool, name)
 		if err == nil && !busy {
