@@ -390,13 +390,13 @@ func newPipelineDelete(c *cli, in *inProject) *cobra.Command {
 
 // newPipelinePermit is permit, or forbid.
 func newPipelinePermit(c *cli, in *inProject, permit bool) *cobra.Command {
-	use, short := "permit NAME KIND RESOURCE", "Let a pipeline use a connection, variable group, environment, pool or repository"
+	use, short := "permit NAME KIND RESOURCE", "Let a pipeline use a connection, variable group, environment, pool, repository or another project's pipeline"
 	if !permit {
 		use, short = "forbid NAME KIND RESOURCE", "Take that away again"
 	}
 	return &cobra.Command{
 		Use: use, Short: short, Args: usageOf(cobra.ExactArgs(3)),
-		Long:    short + ".\n\nKIND is connection, variables, environment, pool or repository. NAME may be - for all\npipelines of the project.",
+		Long:    short + ".\n\nKIND is connection, variables, environment, pool, repository (PROJECT/NAME) or pipeline, one\nof another project (PROJECT/NAME) whose artifacts are used. NAME may be - for all pipelines of\nthe project.",
 		Example: "  sekisho pipeline permit -p shop web connection AWS_ECR",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := in.name()

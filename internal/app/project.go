@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/sekisho/sekisho/internal/httpx"
@@ -20,6 +21,7 @@ type lookup func(ctx context.Context, account, name string) (id, arn string, err
 func (in *Instance) openProjects() {
 	in.Tokens = in.IAM.PersonalTokens(&in.Judge.Judge, in.appendChange)
 	in.lookups = map[project.Kind]lookup{}
+	in.lookups[project.KindPipeline] = in.findPipeline
 	in.Projects = project.New(in.DB, in.Seal, &in.Judge.Judge, project.Options{
 		Region: in.Config.Region, Directory: in.Directory, Keys: in.IAM, Issuer: in.Issuer, Secrets: in.Secrets, Now: in.now, Logger: in.Log,
 		OnChange: func(ctx context.Context, tx *meta.Tx, ch project.Change) error {
@@ -39,6 +41,24 @@ func (in *Instance) openProjects() {
 			return in.Git.DeleteProject(ctx, tx, c, p.Account, p.Name)
 		},
 	})
+}
+
+// findPipeline finds a pipeline by <project>/<name>.
+func (in *Instance) findPipeline(ctx context.Context, account, name string) (id, arn string, err error) {
+	owner, pipeline, ok := strings.Cut(name, "/")
+	arn = "arn:aws:pipelines:" + in.Config.Region + ":" + account + ":project/" + owner + "/pipeline/" + pipeline
+	if !ok {
+		return "", arn, fmt.Errorf("%w: %.80q is no pipeline of another project, which is PROJECT/NAME", project.ErrNotFound, name)
+	}
+	p, err := in.Projects.Find(ctx, account, owner)
+	if err != nil {
+		return "", arn, err
+	}
+	l, err := in.Projects.FindPipeline(ctx, p.ID, pipeline)
+	if err != nil {
+		return "", arn, err
+	}
+	return l.ID, l.ARN(in.Config.Region), nil
 }
 
 // openIssuer opens the issuer of identity tokens. It is there before what verifies them.

@@ -20,6 +20,7 @@ const (
 	KindGroup       Kind = "variables"
 	KindEnvironment Kind = "environment"
 	KindRepository  Kind = "repository" // beside the pipeline's own
+	KindPipeline    Kind = "pipeline"   // of another project, whose runs and artifacts are used
 
 	// KindPool is an agent pool. Pools keep themselves which pipelines may use them: it is here for its name alone.
 	KindPool Kind = "pool"
@@ -55,7 +56,7 @@ func (k Kind) item() *item {
 type Use struct {
 	Kind Kind
 	Name string // a connection, a group, an environment: name or id; others: for messages
-	ID   string // a repository
+	ID   string // a repository, a pipeline
 }
 
 func (u *Use) label() string { return cmp.Or(u.Name, u.ID) }
@@ -79,11 +80,11 @@ func (s *Service) target(ctx context.Context, c *iam.Caller, projectRef string, 
 		return h.project, h.id, h.arn, nil
 	}
 	switch u.Kind {
-	case KindRepository:
+	case KindRepository, KindPipeline:
 	case KindPool:
 		return nil, "", "", errorf(Invalid, "kind", "a pool says itself which pipelines may use it")
 	default:
-		return nil, "", "", errorf(Invalid, "kind", "%.40q is none of %s, %s, %s, %s", u.Kind, KindConnection, KindGroup, KindEnvironment, KindRepository)
+		return nil, "", "", errorf(Invalid, "kind", "%.40q is none of %s, %s, %s, %s, %s", u.Kind, KindConnection, KindGroup, KindEnvironment, KindRepository, KindPipeline)
 	}
 	if err := checkRef("project", projectRef); err != nil {
 		return nil, "", "", err
@@ -227,8 +228,8 @@ func (s *Service) usable(ctx context.Context, pipelineID string, u Use) (*head, 
 		}
 		h = found
 		h.arn = s.arn(p.Account, p.Name, it, h.name)
-	} else if u.Kind != KindRepository || u.ID == "" {
-		return nil, fmt.Errorf("use of %q: it is no kind of what a pipeline is authorised for here, or a repository without its id", u.Kind)
+	} else if u.Kind != KindRepository && u.Kind != KindPipeline || u.ID == "" {
+		return nil, fmt.Errorf("use of %q: it is no kind of what a pipeline is authorised for here, or has no id", u.Kind)
 	}
 	if u.Kind == KindRepository && pipeline.RepositoryKind == RepositoryGit && fold(u.ID) == pipeline.Repository {
 		return h, nil

@@ -70,7 +70,7 @@ func (s *Service) Start(ctx context.Context, c *iam.Caller, req StartRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := s.check(ctx, c, "StartRun", s.pipelineARN(p.Account, p.Project, p.Name), map[string][]string{"pipelines:branch": {ref}}); err != nil {
+	if err := s.check(ctx, c, "StartRun", s.pipelineARN(p.Account, p.Project, p.Name), map[string][]string{"pipelines:branch": {ref}, "pipelines:pipeline": {p.Name}}); err != nil {
 		return nil, err
 	}
 	if err := checkStart(p, &req); err != nil {
@@ -223,8 +223,14 @@ func (s *Service) create(ctx context.Context, c *iam.Caller, draft *Run, p *proj
 	draft.spec.Repositories = out.pins
 	if out.plan != nil {
 		if err := s.pinPipelines(ctx, draft, out, req); err != nil {
-			return nil, err
+			e, ok := errors.AsType[*Error](err)
+			if !ok || source == "" || len(e.Problems) == 0 {
+				return nil, err
+			}
+			out.plan, out.problems = nil, append(e.Problems, out.problems...) // nobody is there to be told: the run shows what is wrong
 		}
+	}
+	if out.plan != nil {
 		if packed, err = packPlan(out.plan); err != nil {
 			return nil, fmt.Errorf("store plan: %w", err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/pipeline"
 	"github.com/sekisho/sekisho/internal/pipeline/flow"
+	"github.com/sekisho/sekisho/internal/pipeline/yaml"
 	"github.com/sekisho/sekisho/internal/project"
 )
 
@@ -352,6 +353,12 @@ func (s *Service) startDownstream(ctx context.Context, r *Run, stage string) err
 			errs = append(errs, err)
 			continue
 		}
+		if err := s.mayFollow(ctx, p, r.ProjectID, r.Project, r.PipelineID, r.Pipeline); err != nil {
+			if !final(err) {
+				errs = append(errs, err)
+			}
+			continue
+		}
 		req := &StartRequest{Reason: ResourceTrigger, Resources: map[string]Resource{f.alias: {Run: r.ID}}}
 		source := fmt.Sprintf("run/%d/%d/%s/%s", r.ID, r.Attempt, p.ID, f.alias)
 		_, err = s.trigger(ctx, p, req, r.RequestedBy, r.RequestedFor, source, func(d *Run) {
@@ -403,6 +410,20 @@ func (s *Service) follows(ctx context.Context, u *upstream, r *Run, ended string
 	return true, nil
 }
 
+// mayFollow returns why a pipeline may not use the runs of another one: those of other projects are for pipelines that were
+// authorised, because whoever writes to a repository could name any.
+func (s *Service) mayFollow(ctx context.Context, p *project.Pipeline, ownerID, owner, id, name string) error {
+	if p.ProjectID == ownerID {
+		return nil
+	}
+	use := project.Use{Kind: project.KindPipeline, ID: id, Name: owner + "/" + name}
+	missing, err := s.o.Projects.Unauthorized(ctx, p.ID, []project.Use{use})
+	if err == nil && len(missing) > 0 {
+		err = &project.NotAuthorizedError{Use: use, Pipeline: p.Name, Project: p.Project}
+	}
+	return err
+}
+
 // pinPipelines finds the runs that the pipeline resources of a run stand for.
 func (s *Service) pinPipelines(ctx context.Context, r *Run, out *compiled, req *StartRequest) error {
 	for _, res := range out.plan.Resources.Pipelines {
@@ -433,6 +454,12 @@ func (s *Service) pinPipelines(ctx context.Context, r *Run, out *compiled, req *
 			out.problems = append(out.problems, Problem{Message: fmt.Sprintf("pipeline resource %s: there is no run of %s/%s to use", res.Alias, ref, res.Source),
 				File: res.Pos.File, Line: res.Pos.Line, Column: res.Pos.Column})
 			continue
+		}
+		if err := s.mayFollow(ctx, &project.Pipeline{ID: r.PipelineID, Name: r.Pipeline, ProjectID: r.ProjectID, Project: r.Project}, p.ProjectID, p.Project, p.ID, p.Name); err != nil {
+			if final(err) {
+				err = &Error{Kind: Invalid, Message: err.Error(), Problems: []Problem{problem(&yaml.Error{Pos: res.Pos, Message: err.Error()}, true)}}
+			}
+			return err
 		}
 		other, err := s.run(ctx, s.db, id)
 		if err != nil {

@@ -224,3 +224,48 @@ func TestOutputsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestRunsOfOtherProjects: whoever writes a pipeline does not get at the artifacts of other projects by naming them.
+func TestRunsOfOtherProjects(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		if _, err := w.projects.CreateProject(ctx, w.root, project.NewProject{Name: "other"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.projects.CreatePipeline(ctx, w.root, "other", project.NewPipeline{Name: "theirs", Repository: "web/app"}); err != nil {
+			t.Fatal(err)
+		}
+		a := w.agent("one")
+		w.commit(map[string]string{"azure-pipelines.yml": "trigger: none\nsteps:\n- script: x\n"})
+		theirs, err := w.Start(ctx, w.root, run.StartRequest{Project: "other", Pipeline: "theirs"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, c := w.take(a)
+		w.complete(c, work.Succeeded)
+		w.wait(theirs.ID)
+		yaml := "resources:\n  pipelines:\n  - {pipeline: up, source: theirs, project: Other}\nsteps:\n- download: up\n"
+		commit := w.commit(map[string]string{"azure-pipelines.yml": yaml})
+		for _, req := range []run.StartRequest{{}, {Resources: map[string]run.Resource{"up": {Run: theirs.ID}}}} {
+			req.Project, req.Pipeline = "web", "build"
+			if r, err := w.Start(ctx, w.root, req); err == nil || !strings.Contains(err.Error(), `permit -p web "build" pipeline "other/theirs"`) {
+				t.Errorf("%+v, %v", r, err)
+			}
+		}
+		w.push("refs/heads/main", "0000000000000000000000000000000000000000", commit)
+		w.idle()
+		if list := w.runs(); len(list) != 1 || list[0].Result != work.Failed || len(list[0].Problems) == 0 || !strings.Contains(list[0].Problems[0].Message, "not authorised") {
+			t.Errorf("%+v", list)
+		}
+		if err := w.projects.Authorize(ctx, w.root, "web", project.Use{Kind: project.KindPipeline, Name: "other/theirs"}, "build"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Start(ctx, w.root, run.StartRequest{Project: "web", Pipeline: "build"}); err != nil {
+			t.Fatal(err)
+		}
+		_, c = w.take(a)
+		if _, err := w.Server(c).Artifacts(ctx, theirs.ID); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -94,7 +94,18 @@ func newWorldWith(t testing.TB, db *meta.DB, limits run.Limits) *world {
 	secrets := secret.New(db, w.ring, w.judge, secret.Options{Region: region, Now: w.now})
 	w.projects = project.New(db, w.ring, w.judge, project.Options{
 		Region: region, Directory: dir, Keys: keys, Issuer: iss, Secrets: secrets, Now: w.now,
-		Lookup: func(_ context.Context, account string, _ project.Kind, name string) (string, string, error) {
+		Lookup: func(ctx context.Context, account string, kind project.Kind, name string) (string, string, error) {
+			if owner, name, ok := strings.Cut(name, "/"); ok && kind == project.KindPipeline {
+				p, err := w.projects.Find(ctx, account, owner)
+				if err != nil {
+					return "", "", err
+				}
+				l, err := w.projects.FindPipeline(ctx, p.ID, name)
+				if err != nil {
+					return "", "", err
+				}
+				return l.ID, l.ARN(region), nil
+			}
 			return w.repos.id, "arn:aws:git:" + region + ":" + account + ":" + name, nil
 		},
 	})
