@@ -246,16 +246,19 @@ func newAgentWorker() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The agent says when to end, not a terminal. Ignored signals would be ignored by all that steps start, too.
 			signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
-			return agent.Work(context.WithoutCancel(cmd.Context()), cmd.InOrStdin(), func(ctx context.Context, job *work.Job, server work.Server, at agent.Place) (work.Result, string, error) {
+			return agent.Work(context.WithoutCancel(cmd.Context()), cmd.InOrStdin(), func(ctx context.Context, job *work.Job, server work.Server, at agent.Place, drop <-chan struct{}) (work.Result, string, error) {
 				out := bufio.NewWriter(cmd.OutOrStdout())
+				message := ""
 				result, err := worker.Run(ctx, job, server, worker.Options{
 					Work: at.Work, Agent: worker.Agent{ID: at.ID, Name: at.Name, Version: at.Version, Home: at.Home}, CAFile: at.CAFile,
 					Console: func(step, line string) {
 						_, _ = fmt.Fprintf(out, "%s | %s\n", plain(step), plainLine(line))
 						_ = out.Flush()
 					},
+					Message: func(text string) { message = text },
+					Drop:    drop,
 				})
-				return result, "", err
+				return result, message, err
 			})
 		},
 	}

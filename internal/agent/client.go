@@ -46,7 +46,7 @@ func (r *Route) transport() (*http.Transport, error) {
 		ForceAttemptHTTP2:     true,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 		// A connection that died without a word is noticed before a job's lease ends.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 10 * time.Second},
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
 	}
 	if r.Proxy != "" {
 		u, err := url.Parse(r.Proxy)

@@ -23,8 +23,10 @@ const (
 	renewEvery = 5 * time.Second
 	// acknowledgeTime is how long the agent tries to take a job; then the queue has given it to another one.
 	acknowledgeTime = 15 * time.Second
-	// killAfter is how long a worker has to end when its claim is lost, or after its own time to cancel.
-	killAfter = 20 * time.Second
+	// killAfter is how long a worker has to end after its own time to cancel, and killAfterLost when the claim is lost: somebody else may
+	// have the job already.
+	killAfter     = 20 * time.Second
+	killAfterLost = 10 * time.Second
 	// workerEndTime is how long a worker has to end whose agent was killed.
 	workerEndTime = 2 * time.Minute
 	// tellTime is how long the agent tries to tell how a job ended.
@@ -38,17 +40,31 @@ type attempt struct {
 	claim *agentv1.Claim
 	spool string
 
+	fence      *fence
+	lease      time.Duration
 	cancelOnce sync.Once
 	cancelled  chan struct{} // closed when the worker was told to end its job
+	words      chan word     // to the worker
+	cutOff     bool          // the worker was killed because the lease could not be renewed; set before run returns
 
 	mu       sync.Mutex
-	stdin    io.WriteCloser // guarded by mu; nil: the worker does not run
-	released string         // guarded by mu; why the job is to be given back
+	released string // guarded by mu; why the job is to be given back
 }
+
+// newAttempt returns the attempt of a job that is to be taken.
+func (a *Agent) newAttempt(job *work.Job, spool string) *attempt {
+	return &attempt{
+		agent: a, job: job, claim: claimOf(job), spool: spool, fence: newFence(a.clock, a.clock()), lease: leaseOf(a.o.lease),
+		cancelled: make(chan struct{}), words: make(chan word, maxWords),
+	}
+}
+
+// maxWords is how many words wait for a worker that does not listen: then others are dropped, since it can't be told anyway.
+const maxWords = 16
 
 // do runs a job to its end and returns its result, "" if it is not this agent's any more. ctx ends it at once.
 func (a *Agent) do(ctx context.Context, job *work.Job, stop <-chan string) (work.Result, error) {
-	x := &attempt{agent: a, job: job, claim: claimOf(job), spool: a.folder.spoolOf(job.ID, job.Attempt), cancelled: make(chan struct{})}
+	x := a.newAttempt(job, a.folder.spoolOf(job.ID, job.Attempt))
 	s, err := openSpool(x.spool)
 	if err != nil {
 		return "", errors.Join(err, x.giveBack(ctx, "the agent can't keep what the job tells: "+err.Error()))
@@ -66,12 +82,14 @@ func (a *Agent) do(ctx context.Context, job *work.Job, stop <-chan string) (work
 		}
 	}()
 	soon, cancel := context.WithTimeout(ctx, acknowledgeTime)
+	taken := a.clock() // of several calls, the first one that arrived may be the one that counts
 	_, err = retry(soon, func(ctx context.Context) (*connect.Response[agentv1.AcknowledgeResponse], error) {
 		return a.client.Acknowledge(ctx, connect.NewRequest(&agentv1.AcknowledgeRequest{Claim: x.claim}))
 	})
 	if cancel(); err != nil {
 		return "", fmt.Errorf("take the job: %w", result(err))
 	}
+	x.fence.renewed(taken)
 
 	lost, endLease := context.WithCancelCause(ctx)
 	var lease sync.WaitGroup
@@ -112,6 +130,7 @@ func (x *attempt) renew(ctx context.Context, end context.CancelCauseFunc) {
 			return
 		case <-t.C:
 		}
+		sent := x.agent.clock()
 		call, cancel := context.WithTimeout(ctx, every)
 		out, err := x.agent.client.Renew(call, connect.NewRequest(&agentv1.RenewRequest{Claim: x.claim}))
 		cancel()
@@ -125,8 +144,12 @@ func (x *attempt) renew(ctx context.Context, end context.CancelCauseFunc) {
 			b.next = min(max(b.next*2, firstBackoff), every/4)
 			wait = jitter(b.next)
 			continue
-		case err == nil && out.Msg.GetCancel():
-			x.cancel(orElse(out.Msg.GetReason(), "somebody cancelled it"))
+		case err == nil:
+			x.fence.renewed(sent)
+			x.say(word{Renewed: sent})
+			if out.Msg.GetCancel() {
+				x.cancel(orElse(out.Msg.GetReason(), "somebody cancelled it"))
+			}
 		}
 		b, wait = backoff{}, every
 	}
@@ -141,15 +164,40 @@ func orElse(text, other string) string {
 
 // cancel tells the worker to end its job. Again, it changes nothing.
 func (x *attempt) cancel(why string) {
-	x.cancelOnce.Do(func() { close(x.cancelled) })
-	text, err := json.Marshal(stopWord{why})
-	if err != nil {
+	x.cancelOnce.Do(func() {
+		close(x.cancelled)
+		x.say(word{Cancel: orElse(why, "it is to end")})
+	})
+}
+
+// say tells the worker something.
+func (x *attempt) say(w word) {
+	select {
+	case x.words <- w:
+	default:
+	}
+}
+
+// speak writes to a worker: first its order, then the words, until stop is closed. That the worker reads no more is its end.
+func (x *attempt) speak(in io.WriteCloser, order []byte, stop <-chan struct{}) {
+	defer in.Close()
+	if _, err := in.Write(append(order, '\n')); err != nil {
+		x.agent.log.Warn("the worker did not take its order", "job", x.job.ID, "err", err)
 		return
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.stdin != nil {
-		_, _ = x.stdin.Write(append(text, '\n'))
+	for {
+		select {
+		case w := <-x.words:
+			text, err := json.Marshal(w)
+			if err == nil {
+				_, err = in.Write(append(text, '\n'))
+			}
+			if err != nil {
+				return
+			}
+		case <-stop:
+			return
+		}
 	}
 }
 
@@ -163,6 +211,7 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 	x.job.Server = a.settings.URL
 	text, err := json.Marshal(order{
 		Job: x.job, Route: a.route(), AgentID: a.settings.AgentID, Key: key, Spool: x.spool, UserAgent: a.userAgent(),
+		Renewed: x.fence.since(), Lease: a.o.lease,
 		Place: Place{
 			Work: a.folder.Work(a.settings), Home: string(a.folder), ID: a.settings.AgentID, Name: a.settings.Name, Version: a.o.Version,
 			CAFile: a.settings.CAFile,
@@ -185,16 +234,20 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 	if err := cmd.Start(); err != nil {
 		return "", fmt.Errorf("start worker: %w", err)
 	}
-	x.mu.Lock()
-	x.stdin = stdin
-	x.mu.Unlock()
 	ended := make(chan error, 1)
+	hush := make(chan struct{})
+	silent := sync.OnceFunc(func() { close(hush) })
+	defer silent()
+	go x.speak(stdin, text, hush)
+	go func() { ended <- cmd.Wait() }()
+	watch, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	cutOff := make(chan struct{})
 	go func() {
-		if _, err := stdin.Write(append(text, '\n')); err != nil {
-			a.log.Warn("the worker did not take its order", "job", x.job.ID, "err", err)
+		if x.fence.over(watch, killAfterFence(x.lease)) {
+			close(cutOff)
 		}
 	}()
-	go func() { ended <- cmd.Wait() }()
 
 	grace := time.Duration(max(x.job.CancelTimeoutMinutes, 1))*time.Minute + killAfter
 	var kill <-chan time.Time
@@ -202,9 +255,6 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 	for {
 		select {
 		case err := <-ended:
-			x.mu.Lock()
-			x.stdin = nil
-			x.mu.Unlock()
 			killGroup(cmd.Process)
 			if a.o.Alone {
 				reapLeft()
@@ -225,11 +275,19 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 			cancelled = nil
 			kill = time.After(grace)
 		case <-lost:
-			lost, cancelled = nil, nil
-			x.cancel("it is not this agent's any more")
-			if kill = time.After(killAfter); !errors.Is(context.Cause(ctx), work.ErrClaimLost) { // somebody wants the agent to end at once
+			lost, cancelled, cutOff = nil, nil, nil
+			silent()                                                                                 // which ends the job at once
+			if kill = time.After(killAfterLost); !errors.Is(context.Cause(ctx), work.ErrClaimLost) { // somebody wants the agent to end at once
 				kill = time.After(time.Second)
 			}
+		case <-cutOff:
+			cutOff = nil
+			if outcomeIn(x.spool) != nil { // the job is over; what is left of it is to be told
+				continue
+			}
+			x.cutOff = true
+			a.log.Warn("the lease of the job could not be renewed, and the worker does not end; it is killed", "job", x.job.ID)
+			killGroup(cmd.Process)
 		case <-kill:
 			a.log.Warn("the worker does not end; it is killed", "job", x.job.ID)
 			killGroup(cmd.Process)
@@ -251,10 +309,14 @@ func (x *attempt) tell(ctx context.Context, crash string) (work.Result, error) {
 	}
 	defer s.close()
 	end := s.result()
-	if end == nil { // it crashed: what it wrote is told all the same
-		if released == "" {
-			end = &outcome{work.Failed, "The worker, which ran the job, crashed: " + orElse(crash, "it said nothing of how the job ended")}
-		}
+	switch {
+	case end != nil:
+	case x.cutOff:
+		end = &outcome{Result: work.Abandoned, Message: cutOffMessage(x.lease)}
+	case released == "":
+		end = &outcome{Result: work.Failed, Message: "The worker, which ran the job, crashed: " + orElse(crash, "it said nothing of how the job ended")}
+	}
+	if end == nil || !end.Told { // what it wrote is told all the same
 		if err := x.rest(ctx, s); err != nil {
 			return "", err
 		}
@@ -305,17 +367,20 @@ func (a *Agent) recover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		claim := &agentv1.Claim{Job: h.Job, Attempt: int32(h.Attempt)}
 		end := s.result()
 		if end == nil {
-			end = &outcome{work.Abandoned, "The agent was stopped while it ran the job, and has started again."}
+			end = &outcome{Result: work.Abandoned, Message: "The agent was stopped while it ran the job, and has started again."}
 		}
 		within, cancel := context.WithTimeout(ctx, time.Minute)
-		x := &attempt{agent: a, job: &work.Job{ID: h.Job, Attempt: h.Attempt}, claim: claim, spool: dir}
-		err = x.rest(within, s)
-		if err == nil {
-			err = a.complete(within, claim, end)
+		x := a.newAttempt(&work.Job{ID: h.Job, Attempt: h.Attempt}, dir)
+		lost, endLease := context.WithCancelCause(within)
+		var lease sync.WaitGroup
+		lease.Go(func() { x.renew(lost, endLease) }) // it may be much that is sent
+		if err = x.rest(lost, s); err == nil {
+			err = a.complete(lost, x.claim, end)
 		}
+		endLease(nil)
+		lease.Wait()
 		cancel()
 		if err != nil && ctx.Err() != nil {
 			s.close()

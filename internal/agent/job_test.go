@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -150,6 +151,102 @@ func TestEnds(t *testing.T) {
 	}
 	if got := w.queue.results["drain"]; !strings.HasPrefix(got, "released") {
 		t.Errorf("after the second word it is %q\n%s", got, r.console)
+	}
+}
+
+// TestCutOff cuts an agent off for longer than its lease: it ends its job by itself, and tells of it when it can.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	for _, hung := range []bool{false, true} {
+		name := "worker that listens"
+		if hung {
+			name = "worker that hangs"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			c := newCutter(t, w.addr)
+			f, err := w.configure("one", func(o *ConfigureOptions) { o.URL = "http://" + c.l.Addr().String() })
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := w.run(f, func(o *RunOptions) { o.lease = 3 * time.Second })
+			what := "wait"
+			if hung {
+				what = "hang"
+			}
+			w.queue.add(&work.Job{ID: "a", DisplayName: "A", Steps: []work.Step{step("a", "log", 100), step("b", what, 0)}})
+			w.queue.until(t, "it runs", func() bool { return len(w.queue.logs["a/b"]) > 0 })
+			c.cut(true)
+			dir := f.spoolOf("a", 1)
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			for over := false; !over; { // until the worker is gone, for which it has its lock
+				select {
+				case <-tick.C:
+					unlock, err := lockFileOf(filepath.Join(dir, workerLock))
+					if over = err == nil; over {
+						unlock()
+					}
+				case <-t.Context().Done():
+					t.Fatal("the worker goes on")
+				}
+			}
+			c.cut(false)
+			w.queue.until(t, "the job ends", func() bool { return w.queue.results["a"] != "" })
+			if got := w.queue.results["a"]; !strings.HasPrefix(got, "abandoned The agent had no answer of the server for 2s.") {
+				t.Errorf("it is %q\n%s", got, r.console)
+			}
+			if got := string(w.queue.logs["a/a"]); got != lines("a", 100) {
+				t.Errorf("its log has %d bytes", len(got))
+			}
+			w.queue.add(&work.Job{ID: "b", DisplayName: "B", Steps: []work.Step{step("a", "log", 1)}})
+			w.queue.until(t, "the next job ends", func() bool { return w.queue.results["b"] != "" })
+			if got := w.queue.results["b"]; got != "succeeded" {
+				t.Errorf("the next job is %q", got)
+			}
+		})
+	}
+}
+
+// TestToldLater cuts an agent off when its job has just ended: the result stays, however long that takes.
+func TestToldLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newCutter(t, w.addr)
+	f, err := w.configure("one", func(o *ConfigureOptions) { o.URL = "http://" + c.l.Addr().String() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run(f, func(o *RunOptions) { o.lease = 3 * time.Second })
+	w.queue.add(&work.Job{ID: "a", DisplayName: "A", Steps: []work.Step{step("a", "wait", 0)}})
+	w.queue.until(t, "it runs", func() bool { return len(w.queue.logs["a/a"]) > 0 })
+	w.queue.mu.Lock()
+	w.queue.cancelled["a"] = true
+	w.queue.mu.Unlock()
+	// With the word to cancel the way is shut: the worker ends its job and can't tell.
+	dir := f.spoolOf("a", 1)
+	w.wrap = nil
+	cut := time.NewTicker(time.Millisecond)
+	defer cut.Stop()
+	var end *outcome
+	for end == nil {
+		select {
+		case <-cut.C:
+			end = outcomeIn(dir)
+		case <-t.Context().Done():
+			t.Fatal("the job goes on")
+		}
+	}
+	c.cut(true)
+	since := steady()
+	for steady() < since+3*time.Second { // longer than the lease
+		<-cut.C
+	}
+	c.cut(false)
+	w.queue.until(t, "the job ends", func() bool { return w.queue.results["a"] != "" })
+	if got := w.queue.results["a"]; !strings.HasPrefix(got, "canceled") {
+		t.Errorf("it is %q", got)
 	}
 }
 

@@ -38,6 +38,7 @@ type RunOptions struct {
 	free       func(dir string) (int64, error)
 	renewEvery time.Duration
 	wait       time.Duration
+	lease      time.Duration
 }
 
 // Agent is an agent at work.
@@ -51,6 +52,7 @@ type Agent struct {
 	log        *slog.Logger // in _diag
 	diag       io.Writer
 	now        func() time.Time
+	clock      func() time.Duration // steady
 	renewEvery time.Duration
 }
 
@@ -74,7 +76,7 @@ func (f Folder) Run(ctx context.Context, o RunOptions) error {
 	}
 	defer diag.Close()
 	a := &Agent{
-		folder: f, settings: settings, key: key, o: o, diag: diag, log: slog.New(slog.NewTextHandler(diag, nil)), now: time.Now,
+		folder: f, settings: settings, key: key, o: o, diag: diag, log: slog.New(slog.NewTextHandler(diag, nil)), now: time.Now, clock: steady,
 		renewEvery: renewEvery, signer: &signer{key: key, agent: settings.AgentID},
 	}
 	if o.renewEvery > 0 {

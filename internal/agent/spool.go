@@ -31,6 +31,7 @@ type held struct {
 type outcome struct {
 	Result  work.Result `json:"result"`
 	Message string      `json:"message,omitempty"`
+	Told    bool        `json:"told,omitempty"` // all that the job had to tell is with the server
 }
 
 // spool is a folder with what a job has to tell: its logs, the last record of each step, and how it ended. The worker writes it,
@@ -210,8 +211,10 @@ func (s *spool) write(name string, v any) error {
 }
 
 // result returns how the worker said that the job ended, nil if it did not.
-func (s *spool) result() *outcome {
-	text, err := os.ReadFile(filepath.Join(s.dir, resultFile))
+func (s *spool) result() *outcome { return outcomeIn(s.dir) }
+
+func outcomeIn(dir string) *outcome {
+	text, err := os.ReadFile(filepath.Join(dir, resultFile))
 	if err != nil {
 		return nil
 	}

@@ -62,7 +62,7 @@ func TestMain(m *testing.M) {
 }
 
 // scripted runs a job whose steps say what to do, in place of a worker.
-func scripted(ctx context.Context, job *work.Job, server work.Server, at Place) (work.Result, string, error) {
+func scripted(ctx context.Context, job *work.Job, server work.Server, at Place, _ <-chan struct{}) (work.Result, string, error) {
 	for i, step := range job.Steps {
 		n, _ := strconv.Atoi(step.Inputs["n"])
 		switch step.Task {
@@ -83,6 +83,11 @@ func scripted(ctx context.Context, job *work.Job, server work.Server, at Place) 
 			}
 			<-ctx.Done()
 			return work.Canceled, context.Cause(ctx).Error(), nil
+		case "hang": // whatever it is told
+			if _, err := server.AppendLog(ctx, step.ID, 0, []byte("hanging\n")); err != nil {
+				return work.Failed, "", err
+			}
+			select {}
 		case "crash":
 			os.Exit(3)
 		case "panic":
