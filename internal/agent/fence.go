@@ -14,8 +14,8 @@ import (
 // the lease is for clocks that differ between the server's nodes, and for processes to die.
 //
 // The time runs from when the last call was sent that the server answered, which is before the server began to count.
-func fenceAfter(lease time.Duration) time.Duration     { return lease * 2 / 3 }
-func killAfterFence(lease time.Duration) time.Duration { return lease * 5 / 6 }
+func fenceAfter(lease time.Duration) time.Duration     { return lease * 4 / 5 }
+func killAfterFence(lease time.Duration) time.Duration { return lease * 8 / 9 }
 
 // cutOffMessage is why a job was ended by its own agent.
 func cutOffMessage(lease time.Duration) string {

@@ -170,7 +170,7 @@ func TestCutOff(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := w.run(f, func(o *RunOptions) { o.lease = 3 * time.Second })
+			r := w.run(f, func(o *RunOptions) { o.lease = 2500 * time.Millisecond })
 			what := "wait"
 			if hung {
 				what = "hang"
@@ -218,7 +218,7 @@ func TestToldLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.run(f, func(o *RunOptions) { o.lease = 3 * time.Second })
+	w.run(f, func(o *RunOptions) { o.lease = 2500 * time.Millisecond })
 	w.queue.add(&work.Job{ID: "a", DisplayName: "A", Steps: []work.Step{step("a", "wait", 0)}})
 	w.queue.until(t, "it runs", func() bool { return len(w.queue.logs["a/a"]) > 0 })
 	w.queue.mu.Lock()
