@@ -128,9 +128,8 @@ func callerOf(ctx context.Context) *caller { return ctx.Value(callerKey{}).(*cal
 // Serve implements [httpx.Handler].
 func (s *Server) Serve(w *httpx.Response, r *http.Request) error {
 	c := &caller{host: w.Origin.Host, authorization: r.Header.Get("Authorization"), target: r.URL.RequestURI()}
-	c.SourceIP, c.SecureTransport = w.Origin.Client, w.Origin.Secure
-	c.Endpoint, c.VPC = w.Origin.Endpoint, w.Origin.VPC
-	c.RequestID, c.UserAgent, c.Arrived = w.Event.RequestID, r.UserAgent(), time.Now()
+	c.FactsOf(w, r)
+	c.Arrived = time.Now()
 	if s.o.Admit != nil {
 		if err := s.o.Admit(c.Endpoint); err != nil {
 			return s.fail(w, r, connect.NewError(connect.CodePermissionDenied, err))

@@ -196,8 +196,7 @@ func (s *Server) caller(w *httpx.Response, r *http.Request, withBody bool) (*iam
 	}
 	c := principal.Caller()
 	c.Arrived = arrived
-	c.SourceIP, c.SecureTransport, c.RequestID, c.UserAgent = w.Origin.Client, w.Origin.Secure, w.Event.RequestID, r.UserAgent()
-	c.Endpoint, c.VPC = w.Origin.Endpoint, w.Origin.VPC
+	c.FactsOf(w, r)
 	w.Event.Principal = c.ARN
 	if !withBody {
 		return c, nil, nil

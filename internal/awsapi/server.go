@@ -171,7 +171,7 @@ func (s *Server) serveUnsigned(w *httpx.Response, r *http.Request, refused error
 	for _, svc := range s.queries {
 		if op := svc.ops[action]; op != nil && op.unsigned && version == svc.wire.(*queryWire).version {
 			caller := &iam.Caller{}
-			place(caller, w, r)
+			caller.FactsOf(w, r)
 			return svc, s.call(w, r, svc, op, caller, f.decode)
 		}
 	}
@@ -259,7 +259,7 @@ func (s *Server) authenticate(w *httpx.Response, r *http.Request, maxBody int64,
 	}
 	a := authenticated{Caller: principal.Caller()}
 	a.Arrived = arrived
-	place(a.Caller, w, r)
+	a.Caller.FactsOf(w, r)
 	w.Event.Principal = a.ARN
 	for _, svc := range services {
 		if svc.name == claim.Service {
@@ -280,11 +280,4 @@ func (s *Server) refuseUnknown(r *http.Request, claim *sigv4.Claim, maxBody int6
 		return err
 	}
 	return iam.ErrUnknownKey // for the sake of the form: nobody has that secret
-}
-
-// place fills in the facts of the request that a caller makes.
-func place(c *iam.Caller, w *httpx.Response, r *http.Request) {
-	c.SourceIP, c.SecureTransport = w.Origin.Client, w.Origin.Secure
-	c.Endpoint, c.VPC = w.Origin.Endpoint, w.Origin.VPC
-	c.RequestID, c.UserAgent = w.Event.RequestID, r.UserAgent()
 }

@@ -85,8 +85,7 @@ func (s *Server) authenticate(w *httpx.Response, r *http.Request) (*iam.Caller, 
 	}
 	c := principal.Caller()
 	c.Arrived = arrived
-	c.SourceIP, c.SecureTransport, c.RequestID, c.UserAgent = w.Origin.Client, w.Origin.Secure, w.Event.RequestID, r.UserAgent()
-	c.Endpoint, c.VPC = w.Origin.Endpoint, w.Origin.VPC
+	c.FactsOf(w, r)
 	w.Event.Principal = c.ARN
 	return c, nil
 }

@@ -95,8 +95,7 @@ func (s *Server) authenticate(w *httpx.Response, req *request) error {
 	}
 	c := principal.Caller()
 	c.Arrived = arrived
-	c.SourceIP, c.SecureTransport, c.RequestID, c.UserAgent = w.Origin.Client, w.Origin.Secure, w.Event.RequestID, req.UserAgent()
-	c.Endpoint, c.VPC = w.Origin.Endpoint, w.Origin.VPC
+	c.FactsOf(w, req.Request)
 	req.caller = c
 	w.Event.Principal = c.ARN
 	return nil
