@@ -62,6 +62,7 @@ func runScripts(t *testing.T, dir string) {
 			"agent":      cmdAgent,
 			"stopagent":  cmdStopAgent,
 			"commit":     cmdCommit,
+			"outside":    cmdOutside,
 		},
 	})
 }
@@ -143,6 +144,11 @@ func usable(name string) error {
 		if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 			return errors.New("it needs root on Linux to have storage of its own")
 		}
+	case "task-lib":
+		if _, err := os.Stat(filepath.Join(taskLib(), "azure-pipelines-task-lib", "task.js")); err != nil {
+			return fmt.Errorf("%w; see .ci/install", err)
+		}
+		return nil
 	case "terraform":
 		if terraformPlugins() == "" {
 			return errors.New("there is no copy of its AWS provider; see .ci/install")
@@ -223,6 +229,7 @@ func setup(env *testscript.Env, built binaries) error {
 		"TF_CLI_ARGS":               "-no-color",
 		"TF_CLI_CONFIG_FILE":        filepath.Join(home, "terraformrc"),
 		"NO_COLOR":                  "1",
+		"TASK_LIB":                  taskLib(),
 	} {
 		env.Setenv(key, value)
 	}
@@ -235,6 +242,12 @@ func setup(env *testscript.Env, built binaries) error {
 		env.Setenv("PYENV_ROOT", root)
 	}
 	return nil
+}
+
+// taskLib returns the folder in which the library is that published Node tasks are written with, and what it needs.
+func taskLib() string {
+	tools, _, _ := strings.Cut(toolPath(), string(os.PathListSeparator))
+	return filepath.Join(tools, "task-lib", "node_modules")
 }
 
 // terraformPlugins returns the folder that has a copy of Terraform's AWS provider, or "".

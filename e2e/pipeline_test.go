@@ -4,6 +4,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http/cgi"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +22,7 @@ type agentProcess struct {
 	exited chan error // has the result of Wait, once
 }
 
-// cmdAgent makes an agent and runs it until it is stopped, or the script ends: agent [-in NETWORK] [-url URL] [-auth TYPE] NAME POOL.
+// cmdAgent makes an agent and runs it until it is stopped, or the script ends: agent [-in NETWORK] [-url URL] [-auth TYPE] [-tasks DIR] NAME POOL.
 // Its folder is NAME, with the token for its configuration in NAME.token; what it prints is in NAME.log. Of the script's environment
 // it has what a login would give it, and where containers are.
 func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
@@ -28,8 +30,9 @@ func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 	in := flags.String("in", "", "")
 	url := flags.String("url", ts.Getenv("SEKISHO_URL"), "")
 	auth := flags.String("auth", "code", "")
+	tasks := flags.String("tasks", "", "")
 	if err := flags.Parse(args); err != nil || neg || flags.NArg() != 2 {
-		ts.Fatalf("usage: agent [-in NETWORK] [-url URL] [-auth TYPE] NAME POOL")
+		ts.Fatalf("usage: agent [-in NETWORK] [-url URL] [-auth TYPE] [-tasks DIR] NAME POOL")
 	}
 	w, name, pool := worldOf(ts), flags.Arg(0), flags.Arg(1)
 	if w.agents[name] != nil {
@@ -60,8 +63,12 @@ func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		ts.Check(ts.Exec("sekisho", token...))
 		ts.Check(os.WriteFile(ts.MkAbs(name+".token"), []byte(ts.ReadFile("stdout")), 0o600))
-		config := command("agent", "config", "--unattended", "--accept-license", "--allow-http", "--url", *url, "--auth", *auth,
-			"--token-file", ts.MkAbs(name+".token"), "--pool", pool, "--agent", name)
+		answers := []string{"agent", "config", "--unattended", "--accept-license", "--allow-http", "--url", *url, "--auth", *auth,
+			"--token-file", ts.MkAbs(name + ".token"), "--pool", pool, "--agent", name}
+		if *tasks != "" {
+			answers = append(answers, "--tasks", ts.MkAbs(*tasks))
+		}
+		config := command(answers...)
 		if out, err := config.CombinedOutput(); err != nil {
 			ts.Fatalf("configuring the agent %s: %v\n%s", name, err, out)
 		}
@@ -148,4 +155,20 @@ func cmdCommit(ts *testscript.TestScript, neg bool, args []string) {
 	git("push", "--quiet", "origin", "HEAD:refs/heads/"+branch)
 	git("rev-parse", "HEAD")
 	ts.Setenv("COMMIT", strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// cmdOutside serves the bare git repositories of a folder as another server would, with git's own program for that: outside DIR sets
+// OUTSIDE_URL.
+func cmdOutside(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: outside DIR")
+	}
+	path, err := exec.Command("git", "--exec-path").Output()
+	ts.Check(err)
+	s := httptest.NewServer(&cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"),
+		Env:  []string{"GIT_PROJECT_ROOT=" + ts.MkAbs(args[0]), "GIT_HTTP_EXPORT_ALL=1"},
+	})
+	ts.Defer(s.Close)
+	ts.Setenv("OUTSIDE_URL", s.URL)
 }
