@@ -95,7 +95,7 @@ func (in *Instance) findRepository(ctx context.Context, account, name string) (i
 	}
 	if errors.Is(err, git.ErrOf(git.NotFound)) || err == nil && r.Account != account {
 		arn = "arn:aws:git:" + in.Config.Region + ":" + account + ":" + name
-		return "", arn, fmt.Errorf("%w: there is no repository %.80q", project.ErrNotFound, name)
+		return "", arn, &project.Error{Kind: project.NotFound, Message: fmt.Sprintf("there is no repository %.80q; those of this server are named <project>/<repository>", name)}
 	}
 	if err != nil {
 		return "", "", err
