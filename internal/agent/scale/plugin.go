@@ -107,11 +107,17 @@ func (p *Plugin) call(ctx context.Context, word, name string, in any) ([]byte, e
 		err = nil
 	}
 	said := lastLine(errs.String())
+	if l, ok := in.(*agent.Launch); ok { // it may say what it was given
+		said = strings.ReplaceAll(said, l.Code, "***")
+	}
 	exit, _ := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil && out.over:
 		return nil, fmt.Errorf("the plug-in says more than %d bytes", maxPluginOut)
 	case err == nil:
+		if said != "" {
+			p.o.Log.Info("the plug-in said", "action", word, "agent", name, "said", said)
+		}
 		return out.Bytes(), nil
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("the plug-in's %s was ended after %s: %w; it should come back as soon as the agent is under way", word, p.o.Within, ctx.Err())
@@ -135,8 +141,8 @@ func (p *Plugin) Start(ctx context.Context, l *agent.Launch) (string, error) {
 		return "", err
 	}
 	var a pluginAgent
-	if err := json.Unmarshal(bytes.TrimSpace(out), &a); err != nil || len(a.ID) > maxID {
-		return "", fmt.Errorf(`the plug-in's start does not say {"id": "…"} and no more, but %q`, lastLine(string(out)))
+	if err := json.Unmarshal(bytes.TrimSpace(out), &a); err != nil || a.Agent != "" || a.ID == "" || len(a.ID) > maxID {
+		return "", fmt.Errorf(`the plug-in's start does not say {"id": "…"} and no more, but %q`, strings.ReplaceAll(lastLine(string(out)), l.Code, "***"))
 	}
 	return a.ID, nil
 }

@@ -104,8 +104,10 @@ echo '{"id": "i-1"}'`); err != nil || id != "i-1" {
 	for script, want := range map[string]string{
 		"echo no capacity >&2; exit 75":           "no room for another agent now: no capacity",
 		"echo one >&2; echo 'no key' >&2; exit 3": "exit status 3: no key",
-		"echo started": `does not say {"id": "…"}`,
-		"exit 64":      "exit status 64",
+		"echo started":    `does not say {"id": "…"}`,
+		"exit 64":         "exit status 64",
+		"cat >&2; exit 1": `"code":"***"`,
+		"cat":             `\"code\":\"***\"`,
 	} {
 		_, err := start(script)
 		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, ErrLater) != strings.HasSuffix(script, "75") {

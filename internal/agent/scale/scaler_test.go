@@ -235,3 +235,81 @@ func TestSignedRequests(t *testing.T) {
 		t.Errorf("with a wrong secret: %v", err)
 	}
 }
+
+// TestRunAs has agents of another user, who can't read what the scaler has.
+func TestRunAs(t *testing.T) {
+	const who = "nobody"
+	if _, err := NewProcess(ProcessOptions{User: who}); os.Getuid() != 0 {
+		if err == nil || !strings.Contains(err.Error(), "only root") {
+			t.Errorf("without being root: %v", err)
+		}
+		t.Skip("only root can start processes of others")
+	} else if err != nil {
+		t.Skip(err)
+	}
+	if _, err := NewProcess(ProcessOptions{User: "root"}); err == nil || !strings.Contains(err.Error(), "as root") {
+		t.Errorf("agents as root: %v", err)
+	}
+	dir, err := os.MkdirTemp("", "sekisho-scale-") // where others can go
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "agent")
+	if err := os.WriteFile(program, text, 0o755); err != nil { //nolint:gosec // others run it
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	w.folder = filepath.Join(dir, "scale")
+	r := w.scale(func(o *Options) {
+		p, err := NewProcess(ProcessOptions{
+			Folder: w.folder, Command: []string{program}, Env: []string{roleEnv + "=agent", "PATH=/nonexistent", "HOME=/root"}, User: who, Changed: func() {},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Template = p
+	})
+	w.queue.add("a")
+	r.said.until(t, "busy=1")
+	for _, name := range w.folders() {
+		pid, err := os.ReadFile(filepath.Join(w.folder, agentsFolder, name, pidFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join("/proc", string(pid)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, ok := info.Sys().(*syscall.Stat_t); !ok || s.Uid == 0 {
+			t.Error("the agent is root's")
+		}
+		environ, err := os.ReadFile(filepath.Join("/proc", string(pid), "environ"))
+		if err != nil || strings.Contains(string(environ), "HOME=/root") || !strings.Contains(string(environ), "USER="+who) {
+			t.Errorf("its environment is %q, %v", environ, err)
+		}
+	}
+	for _, path := range []string{stateFile, lockFile} {
+		info, err := os.Stat(filepath.Join(w.folder, path))
+		if err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("others can read %s: %v, %v", path, info, err)
+		}
+	}
+	w.queue.letGo("a")
+	w.queue.until(t, "the job ends", func() bool { return w.queue.results["a"] == "succeeded" })
+	r.words <- struct{}{}
+	if err := r.wait(t); err != nil || len(w.folders()) > 0 {
+		t.Errorf("%v, and %v are left", err, w.folders())
+	}
+}

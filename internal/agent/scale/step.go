@@ -203,7 +203,7 @@ func (s *scaler) inPool(name string) *agentv1.PoolAgent {
 // place finds out in which stage an agent is.
 func (s *scaler) place(r *record, now time.Time) {
 	a := s.inPool(r.Name)
-	stage := r.Stage
+	var stage Stage
 	r.lost = false
 	switch {
 	case a == nil && !r.Joined:

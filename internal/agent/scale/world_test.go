@@ -79,7 +79,7 @@ func once(args []string) int {
 }
 
 // scripted is the worker: a job ends when the server takes its log.
-func scripted(ctx context.Context, _ *work.Job, server work.Server, _ agent.Place) (work.Result, string, error) {
+func scripted(ctx context.Context, _ *work.Job, server work.Server, _ agent.Place, _ <-chan struct{}) (work.Result, string, error) {
 	return work.Succeeded, "", server.Update(ctx, []work.Record{{Step: "a", Sequence: 1, State: work.Completed, Result: work.Succeeded}})
 }
 
@@ -265,7 +265,6 @@ type world struct {
 	key    *iam.AccessKey
 	url    string
 	folder string
-	stop   func()
 }
 
 func newWorld(t *testing.T) *world {
