@@ -98,6 +98,7 @@ arguments can be read by everybody on the machine.`,
 	f.StringVar(&a.o.Proxy, "proxy", "", "proxy to call through (default: HTTPS_PROXY)")
 	f.StringVar(&a.o.CAFile, "ca-file", "", "PEM file of the authority that the server's certificate is from")
 	f.BoolVar(&a.o.AllowHTTP, "allow-http", false, "call a server without TLS that is not on this machine")
+	f.StringArrayVar(&a.o.Tasks, "tasks", nil, "`DIR` with published tasks, which are used even where the agent has one of its own; may be repeated")
 	f.StringVar(&a.minFree, "min-free", "", "how much of the disk must be free for a job, such as 5GiB (default: 1GiB)")
 	return cmd
 }
@@ -111,6 +112,9 @@ func (a *agentConfig) fill(cmd *cobra.Command) error {
 		if !cmd.Flags().Changed(flag) {
 			*to = a.input(flag)
 		}
+	}
+	if !cmd.Flags().Changed("tasks") {
+		a.o.Tasks = filepath.SplitList(a.input("tasks"))
 	}
 	for flag, to := range map[string]*bool{
 		"unattended": &a.o.Unattended, "accept-license": &a.o.License, "replace": &a.o.Replace, "one-job": &a.o.OneJob, "allow-http": &a.o.AllowHTTP,
@@ -250,7 +254,7 @@ func newAgentWorker() *cobra.Command {
 				out := bufio.NewWriter(cmd.OutOrStdout())
 				message := ""
 				result, err := worker.Run(ctx, job, server, worker.Options{
-					Work: at.Work, Agent: worker.Agent{ID: at.ID, Name: at.Name, Version: at.Version, Home: at.Home}, CAFile: at.CAFile,
+					Work: at.Work, Agent: worker.Agent{ID: at.ID, Name: at.Name, Version: at.Version, Home: at.Home}, CAFile: at.CAFile, Tasks: at.Tasks,
 					Console: func(step, line string) {
 						_, _ = fmt.Fprintf(out, "%s | %s\n", plain(step), plainLine(line))
 						_ = out.Flush()

@@ -34,12 +34,13 @@ type order struct {
 
 // Place says where a job runs.
 type Place struct {
-	Work    string // folder, absolute
-	Home    string // the agent's own folder
-	ID      string // of the agent
-	Name    string // of the agent
-	Version string // of the agent
-	CAFile  string // PEM, authorities for the server beside the system's; empty: none
+	Work    string   // folder, absolute
+	Home    string   // the agent's own folder
+	ID      string   // of the agent
+	Name    string   // of the agent
+	Version string   // of the agent
+	CAFile  string   // PEM, authorities for the server beside the system's; empty: none
+	Tasks   []string // folders with published tasks
 }
 
 // word is a line to a worker while its job runs.

@@ -40,7 +40,8 @@ type ConfigureOptions struct {
 	Proxy      string
 	CAFile     string
 	AllowHTTP  bool
-	MinFree    int64 // bytes
+	MinFree    int64    // bytes
+	Tasks      []string // folders with published tasks
 	Version    string
 	Environ    []string
 
@@ -83,6 +84,9 @@ func (f Folder) Configure(ctx context.Context, o ConfigureOptions) error {
 	}
 	c := &configuration{folder: f, o: o}
 	var err error
+	if c.o.Tasks, err = taskFolders(o.Tasks); err != nil {
+		return err
+	}
 	if c.key, c.pem, c.public, err = newKey(); err != nil {
 		return err
 	}
@@ -330,6 +334,24 @@ func (c *configuration) takeWork(s string) error {
 	return nil
 }
 
+// taskFolders are folders with published tasks, absolute.
+func taskFolders(dirs []string) ([]string, error) {
+	var all []string
+	for _, dir := range dirs {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, fmt.Errorf("the folder of tasks %s: %w", dir, err)
+		}
+		if info, err := os.Stat(abs); err != nil {
+			return nil, fmt.Errorf("the folder of tasks: %w", err)
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("%s is no folder: name the one that has the folders of the tasks in it", abs)
+		}
+		all = append(all, abs)
+	}
+	return all, nil
+}
+
 // enrol makes the agent and keeps what it is.
 func (c *configuration) enrol(ctx context.Context) error {
 	c.say("Scanning for tool capabilities.")
@@ -351,7 +373,7 @@ func (c *configuration) enrol(ctx context.Context) error {
 	c.say("Successfully added the agent")
 	s := &Settings{
 		URL: c.url, AgentID: m.GetAgentId(), Name: m.GetName(), Pool: m.GetPool(), Account: m.GetAccount(), Work: c.o.Work, OneJob: m.GetOneJob(),
-		Proxy: c.o.Proxy, CAFile: c.o.CAFile, AllowHTTP: c.o.AllowHTTP, MinFree: c.o.MinFree,
+		Proxy: c.o.Proxy, CAFile: c.o.CAFile, AllowHTTP: c.o.AllowHTTP, MinFree: c.o.MinFree, Tasks: c.o.Tasks,
 	}
 	if s.CAFile != "" {
 		if s.CAFile, err = filepath.Abs(s.CAFile); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,10 +188,10 @@ func TestQuestions(t *testing.T) {
 	if _, err := w.pools.CreatePool(t.Context(), w.root, pool.Draft{Name: "other"}); err != nil {
 		t.Fatal(err)
 	}
-	f := Folder(t.TempDir())
+	f, tasks := Folder(t.TempDir()), t.TempDir()
 	in := bufio.NewReader(strings.NewReader("maybe\nY\nnonsense\n" + w.url() + "/\nkerberos\n\nwrong\n" + w.secret + "\nelsewhere\nBUILDERS\nbox\n\n"))
 	var out strings.Builder
-	o := ConfigureOptions{Version: "1", Out: &out, Ask: func(q string, _ bool) (string, error) {
+	o := ConfigureOptions{Version: "1", Out: &out, Tasks: []string{tasks}, Ask: func(q string, _ bool) (string, error) {
 		out.WriteString(q)
 		return in.ReadString('\n')
 	}}
@@ -213,7 +214,7 @@ func TestQuestions(t *testing.T) {
 		t.Error("the token is shown")
 	}
 	settings, _, err := f.Load()
-	if err != nil || settings.Name != "box" || settings.Pool != "builders" || settings.Work != "_work" || settings.URL != w.url() {
+	if err != nil || settings.Name != "box" || settings.Pool != "builders" || settings.Work != "_work" || settings.URL != w.url() || !slices.Equal(settings.Tasks, []string{tasks}) {
 		t.Errorf("it kept %+v, %v", settings, err)
 	}
 	for _, name := range []string{settingsFile, keyFile} {
@@ -228,6 +229,8 @@ func TestQuestions(t *testing.T) {
 	says(t, "again", f.Configure(t.Context(), o), "already")
 
 	nobody := Folder(t.TempDir())
+	says(t, "tasks that are not there", nobody.Configure(t.Context(), ConfigureOptions{Tasks: []string{f.path("none")}}), "folder of tasks")
+	says(t, "tasks in a file", nobody.Configure(t.Context(), ConfigureOptions{Tasks: []string{f.path(settingsFile)}}), "no folder")
 	o.Ask = func(string, bool) (string, error) { return "", io.EOF }
 	says(t, "nobody answers", nobody.Configure(t.Context(), o), "nobody answers")
 	o.Unattended = true

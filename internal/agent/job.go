@@ -214,7 +214,7 @@ func (x *attempt) run(ctx context.Context, stop <-chan string) (crash string, er
 		Renewed: x.fence.since(), Lease: a.o.lease,
 		Place: Place{
 			Work: a.folder.Work(a.settings), Home: string(a.folder), ID: a.settings.AgentID, Name: a.settings.Name, Version: a.o.Version,
-			CAFile: a.settings.CAFile,
+			CAFile: a.settings.CAFile, Tasks: a.settings.Tasks,
 		},
 	})
 	if err != nil {

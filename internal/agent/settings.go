@@ -48,6 +48,8 @@ type Settings struct {
 	CAFile    string `json:"caFile,omitempty"`  // PEM, authorities beside the system's
 	AllowHTTP bool   `json:"http,omitempty"`    // no TLS, over a network that one trusts
 	MinFree   int64  `json:"minFree,omitempty"` // bytes of disk below which it takes no jobs; 0: the default
+	// Tasks are folders with published tasks, absolute; they are used even where the agent has a task of its own.
+	Tasks []string `json:"tasks,omitempty"`
 }
 
 // Folder is an agent's folder.

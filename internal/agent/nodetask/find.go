@@ -185,8 +185,16 @@ func (t *Task) Restrictions() command.Restrictions {
 	return r
 }
 
-// handlers are the kinds of execution for Node.js, by the major version they were made for.
-var handlers = map[string]int{"node": 6, "node6": 6, "node10": 10, "node14": 14, "node16": 16, "node20": 20, "node20_1": 20, "node22": 22, "node24": 24}
+// madeFor is the major version of Node.js that a kind of execution is for: "Node16", "Node20_1"; "Node" is the first there was.
+func madeFor(kind string) (int, bool) {
+	version, ok := strings.CutPrefix(strings.ToLower(kind), "node")
+	if ok && version == "" {
+		return 6, true
+	}
+	version, _, _ = strings.Cut(version, "_")
+	n, err := strconv.Atoi(version)
+	return n, ok && err == nil && n > 0
+}
 
 // pick chooses an execution for a version of Node.js: the newest one that is not newer than that. A program for an
 // older one is expected to run on a newer one.
@@ -195,7 +203,7 @@ func pick(all map[string]execution, node int) (execution, error) {
 	bestVersion := 0
 	var others, newer []string
 	for kind, e := range all {
-		v, ok := handlers[strings.ToLower(kind)]
+		v, ok := madeFor(kind)
 		switch {
 		case !ok:
 			others = append(others, kind)

@@ -59,6 +59,8 @@ func TestPick(t *testing.T) {
 		{"Node10 Node24", 22, "Node10", false},
 		{"Node", 24, "Node", false},
 		{"Node24", 20, "needs Node24", true},
+		{"Node18 node26_1 NodeX", 28, "node26_1", false},
+		{"NodeX", 20, "made for NodeX", true},
 		{"PowerShell3", 20, "made for PowerShell3", true},
 		{"Node16 PowerShell3", 20, "Node16", false},
 		{"", 20, "nothing to execute", true},
@@ -93,7 +95,14 @@ func TestVisible(t *testing.T) {
 // vars is variables of a test.
 type vars struct{ all []work.Variable }
 
-func (v vars) Get(string) (string, bool)      { return "", false }
+func (v vars) Get(name string) (string, bool) {
+	for _, w := range v.all {
+		if w.Name == name {
+			return w.Value, true
+		}
+	}
+	return "", false
+}
 func (v vars) Set(work.Variable, bool) error  { return nil }
 func (v vars) Expand(text string) string      { return strings.ReplaceAll(text, "$(x)", "X") }
 func (v vars) All() []work.Variable           { return v.all }
@@ -148,5 +157,38 @@ func TestEnvironment(t *testing.T) {
 	c.Inputs["awscredentials"] = "unknown"
 	if _, _, err := task.inputs(c); err == nil {
 		t.Error("a service connection that is not there")
+	}
+}
+
+// TestThisServer has a service connection for this server, which has a private authority.
+func TestThisServer(t *testing.T) {
+	c := &task.Context{
+		Job: &work.Job{Server: "https://server"}, Step: &work.Step{}, Env: []string{"PATH=/bin"},
+		Vars: vars{[]work.Variable{{Name: "Agent.CAInfo", Value: "/agent/ca.crt"}}},
+	}
+	environ := func(e *work.Endpoint) map[string]string {
+		all, err := environment(c, nil, []*work.Endpoint{e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, e := range all {
+			k, v, _ := strings.Cut(e, "=")
+			got[k] = v
+		}
+		return got
+	}
+	got := environ(&work.Endpoint{ID: "e", Type: "AWS"})
+	if got["ENDPOINT_URL_e"] != "https://server" || got["AWS_ENDPOINT_URL"] != "https://server" || got["NODE_EXTRA_CA_CERTS"] != "/agent/ca.crt" {
+		t.Errorf("a connection for this server: %v", got)
+	}
+	got = environ(&work.Endpoint{ID: "e", Type: "AWS", URL: "https://aws.amazon.com/"})
+	if _, ok := got["AWS_ENDPOINT_URL"]; ok || got["ENDPOINT_URL_e"] != "https://aws.amazon.com/" {
+		t.Errorf("a connection for AWS itself: %v", got)
+	}
+	c.Env = append(c.Env, "AWS_ENDPOINT_URL=https://other", "NODE_EXTRA_CA_CERTS=/other.crt")
+	got = environ(&work.Endpoint{ID: "e", Type: "AWS"})
+	if got["AWS_ENDPOINT_URL"] != "https://other" || got["NODE_EXTRA_CA_CERTS"] != "/other.crt" {
+		t.Errorf("what the step says wins: %v", got)
 	}
 }

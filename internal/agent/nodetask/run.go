@@ -2,12 +2,14 @@ package nodetask
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,7 +36,7 @@ func (t *Task) run(ctx context.Context, c *task.Context, all map[string]executio
 	d := &t.def
 	for _, line := range []string{
 		"==============================================================================",
-		"Task         : " + d.Title, "Description  : " + d.About,
+		"Task         : " + cmp.Or(d.Title, d.Name), "Description  : " + d.About,
 		fmt.Sprintf("Version      : %d.%d.%d", d.Version.Major, d.Version.Minor, d.Version.Patch),
 		"Author       : " + d.Author, "Help         : " + d.Help,
 		"==============================================================================",
@@ -244,8 +246,25 @@ func environment(c *task.Context, inputs map[string]string, endpoints []*work.En
 	for name, v := range inputs {
 		add("INPUT_"+envName(name), v)
 	}
+	get := func(name string) string {
+		i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+		if i < 0 {
+			return ""
+		}
+		return env[i][len(name)+1:]
+	}
+	if file, _ := c.Vars.Get("Agent.CAInfo"); file != "" && get("NODE_EXTRA_CA_CERTS") == "" {
+		add("NODE_EXTRA_CA_CERTS", file) // Node.js asks neither the system nor git
+	}
 	for _, e := range endpoints {
-		add("ENDPOINT_URL_"+e.ID, e.URL)
+		url := e.URL
+		if url == "" && (strings.EqualFold(e.Type, "AWS") || strings.EqualFold(e.Type, "sekisho")) {
+			// It is for this server. SDKs that know the variable go there; others go where their region's names lead.
+			if url = c.Job.Server; get("AWS_ENDPOINT_URL") == "" {
+				add("AWS_ENDPOINT_URL", url)
+			}
+		}
+		add("ENDPOINT_URL_"+e.ID, url)
 		object("ENDPOINT_AUTH_"+e.ID, map[string]any{"scheme": e.Scheme, "parameters": e.Auth})
 		add("ENDPOINT_AUTH_SCHEME_"+e.ID, e.Scheme)
 		for k, v := range e.Auth {

@@ -138,5 +138,5 @@ func (c *Context) Endpoint(ref string) (*work.Endpoint, error) {
 			return e, nil
 		}
 	}
-	return nil, fmt.Errorf("there is no service connection %q that this job may use: it must exist in the project, and be named in a step's inputs literally", ref)
+	return nil, fmt.Errorf("there is no service connection %q that this job may use: it must exist in the project, be permitted to the pipeline (sekisho pipeline permit), and be named in a step's inputs literally", ref)
 }

@@ -422,6 +422,11 @@ func (j *job) define() error {
 			return err
 		}
 	}
+	if ca := j.opts.CAFile; ca != "" { // builders and published tasks look for it
+		if err := j.vars.define(work.Variable{Name: "Agent.CAInfo", Value: ca, ReadOnly: true, From: "agent"}); err != nil {
+			return err
+		}
+	}
 	// The server says these; a local run, or an older server, may not.
 	for _, v := range []struct{ name, value string }{
 		{"System.HostType", "build"}, {"System.Culture", "en-US"}, {"System.ServerType", "Hosted"}, {"System.JobId", j.Job.ID},
