@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/sekisho/sekisho/internal/agent/task"
 	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/pipeline"
@@ -116,6 +118,7 @@ type builder struct {
 	variables []work.Variable
 	job       *work.Job
 	wanted    []string // connections, by name or id
+	perhaps   []string // what may be names of connections
 	masks     []string
 }
 
@@ -311,12 +314,17 @@ func (b *builder) step(st flow.Step) (work.Step, error) {
 		Name: st.Name, DisplayName: cmp.Or(st.DisplayName, st.Task), Task: st.Task, Inputs: map[string]string{}, Condition: st.Condition,
 		Enabled: !strings.EqualFold(strings.TrimSpace(st.Enabled), "false"), ContinueOnError: st.ContinueOnError, File: st.Pos.String(),
 	}
+	_, _, native := task.Lookup(st.Task)
+	native = native || taskName(st.Task) == checkoutTask
 	for _, kv := range st.Inputs {
 		w.Inputs[kv.Key] = kv.Value
-		if isConnectionInput(kv.Key) {
-			if name := strings.TrimSpace(macro.Expand(kv.Value, b.lookup)); name != "" && !strings.Contains(name, "$(") {
-				b.want(name)
-			}
+		name := strings.TrimSpace(macro.Expand(kv.Value, b.lookup))
+		switch {
+		case name == "" || strings.Contains(name, "$("):
+		case isConnectionInput(kv.Key):
+			b.want(name)
+		case !native:
+			b.suppose(name)
 		}
 	}
 	for _, kv := range st.Env {
@@ -363,6 +371,20 @@ func (b *builder) want(name string) {
 	for _, one := range strings.Split(name, ",") {
 		if one = strings.TrimSpace(one); one != "" && !slices.Contains(b.wanted, one) {
 			b.wanted = append(b.wanted, one)
+		}
+	}
+}
+
+// connectionName is what can be the name of a service connection.
+var connectionName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$`)
+
+const maxSupposed = 200 // names that are looked up for a job
+
+// suppose notes what may name service connections: which inputs of a published task do, only its definition says, which the agent has.
+func (b *builder) suppose(value string) {
+	for _, one := range strings.Split(value, ",") {
+		if one = strings.TrimSpace(one); connectionName.MatchString(one) && !slices.Contains(b.perhaps, one) && len(b.perhaps) < maxSupposed {
+			b.perhaps = append(b.perhaps, one)
 		}
 	}
 }
@@ -480,6 +502,24 @@ func (b *builder) endpoints() error {
 				return fmt.Errorf("service connection %s: %w", name, err)
 			}
 			j.Endpoints = append(j.Endpoints, list...)
+		}
+	}
+	for _, name := range b.perhaps {
+		if !b.run.Trusted || slices.Contains(b.wanted, name) {
+			continue
+		}
+		list, err := b.s.o.Projects.Endpoints(b.ctx, *b.who, name)
+		var denied *project.NotAuthorizedError
+		switch {
+		case errors.Is(err, project.ErrNotFound) || errors.As(err, &denied):
+			continue // the word may mean something else; if not, the task says that it misses the connection
+		case err != nil:
+			return fmt.Errorf("service connection %s: %w", name, err)
+		}
+		for _, e := range list {
+			if !slices.ContainsFunc(j.Endpoints, func(have work.Endpoint) bool { return have.ID == e.ID }) {
+				j.Endpoints = append(j.Endpoints, e)
+			}
 		}
 	}
 	for i := range j.Containers {

@@ -157,6 +157,29 @@ func TestConnection(t *testing.T) {
 			t.Errorf("%d endpoints", len(j.Endpoints))
 		}
 		w.complete(c, work.Succeeded)
+
+		// A published task may call its inputs what it likes; one that the agent knows names connections only where it does.
+		for yaml, want := range map[string]int{
+			"steps:\n- task: Deploy@1\n  inputs: {target: aws_ecr, other: AWS_ECR, where: nowhere}\n":           1,
+			"steps:\n- task: Deploy@1\n  inputs: {targets: 'elsewhere, $(name)'}\nvariables: {name: AWS_ECR}\n": 1,
+			"steps:\n- task: Docker@2\n  inputs: {repository: AWS_ECR}\n- script: AWS_ECR\n":                    0,
+		} {
+			w.start(yaml)
+			j, c = w.take(a)
+			if len(j.Endpoints) != want {
+				t.Errorf("%d endpoints, want %d, with %s", len(j.Endpoints), want, yaml)
+			}
+			w.complete(c, work.Succeeded)
+		}
+		if _, err := w.projects.CreateConnection(t.Context(), w.root, "web", project.NewConnection{Name: "closed", Type: "AWS", Scheme: "UsernamePassword",
+			Parameters: map[string]string{"username": "AKIAIOSFODNN7EXAMPLE", "password": "connection-secret"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.start("steps:\n- task: Deploy@1\n  inputs: {target: closed}\n")
+		if j, c = w.take(a); len(j.Endpoints) != 0 {
+			t.Error("a connection that the pipeline may not use")
+		}
+		w.complete(c, work.Succeeded)
 		w.idle()
 		w.absent("connection-secret")
 	})
