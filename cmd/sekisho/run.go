@@ -142,7 +142,7 @@ func newRunList(c *cli) *cobra.Command {
 
 func newRunView(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use: "view RUN", Short: "Show a run with its stages, jobs and steps", Args: usageOf(cobra.ExactArgs(1)),
+		Use: "view RUN", Aliases: []string{"show"}, Short: "Show a run with its stages, jobs and steps", Args: usageOf(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := c.tree(cmd, args[0])
 			if err != nil {
