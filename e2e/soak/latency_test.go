@@ -3,9 +3,8 @@ package soak
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,17 +98,21 @@ func oneRun(b *testing.B, s *server, p *plan) at {
 func BenchmarkThroughput(b *testing.B) {
 	const agents = 8
 	dir := b.TempDir()
-	shared := filepath.Join(dir, "shared")
-	if err := os.Mkdir(shared, 0o700); err != nil {
-		b.Fatal(err)
-	}
 	s := newServer(b, dir)
-	jobs := max(b.N, agents)
-	p := &plan{name: "many", yaml: fmt.Sprintf("trigger: none\npool: %s\njobs:\n- job: many\n  strategy: {parallel: %d}\n  steps:\n  - checkout: none\n  - bash: echo hello\n", poolName, jobs)}
-	publish(s, []*plan{p})
+	const together = 50 // as many as a job may become, and fewer
+	jobs := (b.N + together - 1) / together * together
+	var yaml strings.Builder
+	fmt.Fprintf(&yaml, "trigger: none\npool: %s\njobs:\n", poolName)
+	for i := range jobs / together {
+		fmt.Fprintf(&yaml, "- job: many%d\n  strategy: {parallel: %d}\n  steps:\n  - checkout: none\n  - bash: echo hello\n", i, together)
+	}
+	p := &plan{name: "many", yaml: yaml.String()}
+	one := &plan{name: "one", yaml: "trigger: none\npool: " + poolName + "\nsteps:\n- checkout: none\n- bash: 'true'\n  displayName: first\n"}
+	publish(s, []*plan{p, one})
 	for _, a := range newAgents(s, dir, agents) {
 		a.start()
 	}
+	oneRun(b, s, one)
 	events := make(chan api.RunEvent, 100*jobs)
 	b.ResetTimer()
 	id := begin(s, p)
@@ -117,5 +120,9 @@ func BenchmarkThroughput(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.StopTimer()
+	var tree run.Tree
+	if s.call("DescribeRun", api.RunRef{Run: id}, &tree); tree.Result != work.Succeeded {
+		b.Fatalf("the run is %s", tree.Result)
+	}
 	b.ReportMetric(float64(jobs)/b.Elapsed().Seconds(), "jobs/s")
 }
