@@ -331,11 +331,15 @@ func (g *git) clean(ctx context.Context, clean bool) error {
 		for _, lock := range []string{"index.lock", "shallow.lock", "HEAD.lock", "config.lock"} {
 			_ = os.Remove(filepath.Join(g.dir, ".git", lock)) // of a job that was killed
 		}
-		// Nothing that an earlier job configured there acts on this one.
+		// Nothing that an earlier job configured there acts on this one: not by files that lead elsewhere either.
+		for _, name := range []string{"commondir", "config", "config.worktree", "hooks", "info/attributes", "objects/info/alternates"} {
+			if err := os.RemoveAll(filepath.Join(g.dir, ".git", name)); err != nil {
+				return err
+			}
+		}
 		if err := os.WriteFile(filepath.Join(g.dir, ".git", "config"), []byte("[core]\n\trepositoryformatversion = 0\n\tbare = false\n[remote \"origin\"]\n\turl = "+g.url+"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"), 0o644); err != nil {
 			return err
 		}
-		_ = os.RemoveAll(filepath.Join(g.dir, ".git", "hooks"))
 		if !clean {
 			return nil
 		}

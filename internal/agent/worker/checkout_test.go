@@ -136,6 +136,37 @@ func TestCheckout(t *testing.T) {
 }
 
 // TestMovedRef has a branch that was overwritten, and moved on, since the run was started.
+// TestLeftConfiguration: nothing that an earlier job left in the repository runs in the checkout of a later one.
+func TestLeftConfiguration(t *testing.T) {
+	g := newGitServer(t)
+	ids := g.repository("p/one", "a", "b")
+	repos := []work.Repository{{Alias: "self", Name: "p/one", Type: "git", URL: "/git/p/one", Ref: "refs/heads/main", Version: ids[0]}}
+	checkout := work.Step{Task: "checkout@1", Inputs: map[string]string{"repository": "self"}}
+	ran := filepath.Join(t.TempDir(), "ran")
+	leave := bash(`elsewhere=$(mktemp -d)
+cp -r .git/. "$elsewhere"
+evil="touch ` + ran + `"
+printf '[core]\n\tfsmonitor = %s\n[filter "x"]\n\tsmudge = %s; cat\n\tclean = %s; cat\n' "$evil" "$evil" "$evil" >>"$elsewhere/config"
+mkdir -p "$elsewhere/info" .git/info
+echo '* filter=x' | tee "$elsewhere/info/attributes" >.git/info/attributes
+rm .git/config
+ln -s "$elsewhere/config" .git/config
+cp "$elsewhere/config" .git/config.worktree
+echo "$elsewhere" >.git/commondir`)
+	one := g.bench(repos, checkout, leave)
+	one.must(work.Succeeded)
+	repos[0].Version = ids[1]
+	two := g.bench(repos, checkout, bash("ls"))
+	two.opts.Work = one.opts.Work
+	two.must(work.Succeeded)
+	if diff := cmp.Diff("a\nb", two.text("s2")); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("what was left ran")
+	}
+}
+
 func TestMovedRef(t *testing.T) {
 	g := newGitServer(t)
 	ids := g.repository("app", "one", "two", "three")

@@ -39,6 +39,9 @@ func folders(workDir string, j *work.Job) (task.Dirs, error) {
 		Temp: filepath.Join(workDir, "_temp"), Tools: filepath.Join(workDir, "_tool"), Tasks: filepath.Join(workDir, "_tasks"),
 	}
 	clean := []string{d.Temp, d.Staging, d.Results}
+	if outside(j) {
+		clean = append(clean, root)
+	}
 	switch strings.ToLower(j.Workspace) {
 	case "", "none":
 	case "outputs":
@@ -62,6 +65,10 @@ func folders(workDir string, j *work.Job) (task.Dirs, error) {
 	}
 	return d, nil
 }
+
+// outside reports whether a job is of a pull request, which comes from outside: its folders are not those of the pipeline's other
+// runs, in whose sources it could leave something behind, and nothing in them is used again.
+func outside(j *work.Job) bool { return strings.HasPrefix(j.Identity.Ref, "refs/pull/") }
 
 func folderOf(workDir string, j *work.Job) (string, error) {
 	mapLock.Lock()
@@ -87,6 +94,9 @@ func folderOf(workDir string, j *work.Job) (string, error) {
 		if r.Alias == "self" {
 			key += "@" + r.Name + r.ID
 		}
+	}
+	if outside(j) {
+		key += " outside"
 	}
 	if number, ok := m.Folders[key]; ok {
 		if _, err := strconv.Atoi(number); err != nil {

@@ -143,6 +143,8 @@ func (s *step) Variable(v work.Variable, output bool) error {
 	if err := s.j.vars.set(named); err != nil {
 		return err
 	}
+	// Other jobs, which don't have the secret that this one's masker knows, and the server get it as what it is.
+	v.Secret = v.Secret || s.j.masker.Contains(v.Value)
 	s.mu.Lock()
 	replaced := false
 	for i := range s.rec.Outputs {

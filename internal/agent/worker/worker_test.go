@@ -500,6 +500,43 @@ func TestFolders(t *testing.T) {
 	}
 }
 
+// TestFoldersOfOutside: a pull request has folders of its own, and leaves nothing in them.
+func TestFoldersOfOutside(t *testing.T) {
+	one := newBench(t, bash("touch mine; ls"))
+	one.must(work.Succeeded)
+	for range 2 {
+		two := newBench(t, bash("pwd; ls; touch theirs"))
+		two.opts.Work, two.job.Identity.Ref = one.opts.Work, "refs/pull/7/head"
+		two.must(work.Succeeded)
+		if diff := cmp.Diff(filepath.Join(one.opts.Work, "2", "s"), two.text("s1")); diff != "" {
+			t.Error(diff)
+		}
+	}
+	three := newBench(t, bash("ls"))
+	three.opts.Work = one.opts.Work
+	three.must(work.Succeeded)
+	if diff := cmp.Diff("mine", three.text("s1")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestSecretOutput: what has a secret in it is one for later jobs too, whether the step says so or not.
+func TestSecretOutput(t *testing.T) {
+	s := bash("echo '##vso[task.setvariable variable=out;isOutput=true]x:very-secret-value'; echo '##vso[task.setvariable variable=plain;isOutput=true]x'")
+	s.Name = "say"
+	b := newBench(t, s)
+	b.job.Variables = []work.Variable{{Name: "pw", Value: "very-secret-value", Secret: true}}
+	b.must(work.Succeeded)
+	for _, v := range b.record("s1").Outputs {
+		if v.Secret != (v.Name == "out") {
+			t.Errorf("%s: secret %t", v.Name, v.Secret)
+		}
+	}
+	if n := len(b.record("s1").Outputs); n != 2 {
+		t.Errorf("%d outputs", n)
+	}
+}
+
 func TestUnknownTask(t *testing.T) {
 	s := work.Step{Task: "NoSuchTask@1", DisplayName: "nothing"}
 	b := newBench(t, s)
