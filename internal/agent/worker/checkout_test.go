@@ -149,8 +149,6 @@ evil="touch ` + ran + `"
 printf '[core]\n\tfsmonitor = %s\n[filter "x"]\n\tsmudge = %s; cat\n\tclean = %s; cat\n' "$evil" "$evil" "$evil" >>"$elsewhere/config"
 mkdir -p "$elsewhere/info" .git/info
 echo '* filter=x' | tee "$elsewhere/info/attributes" >.git/info/attributes
-rm .git/config
-ln -s "$elsewhere/config" .git/config
 cp "$elsewhere/config" .git/config.worktree
 echo "$elsewhere" >.git/commondir`)
 	one := g.bench(repos, checkout, leave)
