@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sekisho/sekisho/internal/durable"
@@ -56,6 +58,11 @@ func (f Folder) Launch(ctx context.Context, l *Launch, o RunOptions) error {
 		c := ConfigureOptions{
 			Answers:    Answers{License: true, URL: l.Server, Auth: AuthCode, Token: l.Code, Pool: l.Pool, Name: l.Agent, Work: DefaultWork},
 			Unattended: true, OneJob: true, Proxy: l.Proxy, AllowHTTP: l.AllowHTTP, Version: o.Version, Environ: o.Environ, Out: o.Console,
+		}
+		for _, pair := range o.Environ { // whoever made the image, or started the scaler, knows where tasks are
+			if dirs, ok := strings.CutPrefix(pair, TasksInput+"="); ok {
+				c.Tasks = filepath.SplitList(dirs)
+			}
 		}
 		if l.CA != "" {
 			c.CAFile = f.path("ca.pem")

@@ -96,7 +96,7 @@ func plain(env []string) []string {
 	var kept []string
 	for _, pair := range env {
 		name, _, _ := strings.Cut(pair, "=")
-		mine := strings.HasPrefix(name, agent.InputPrefix)
+		mine := strings.HasPrefix(name, agent.InputPrefix) && name != agent.TasksInput
 		for _, s := range secrets {
 			mine = mine || strings.EqualFold(name, s)
 		}
