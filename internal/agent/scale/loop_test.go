@@ -409,3 +409,31 @@ func TestLimits(t *testing.T) {
 		}
 	}
 }
+
+// TestLeftovers has something of an agent that ended write on, after all was removed.
+func TestLeftovers(t *testing.T) {
+	p := newStage()
+	p.queued = 1
+	r := p.play(t, Limits{Max: 5})
+	name := p.started(1)[0]
+	p.join()
+	r.said.until(t, "idle=1")
+	over := func() {
+		p.queued = 0
+		delete(p.pool, name)
+		p.there[name] = true
+	}
+	p.set(over)
+	r.said.until(t, "an agent is gone")
+	r.said.until(t, "queued=0", "idle=0", "ending=0")
+	p.set(over)
+	p.advance(endAgain)
+	r.said.until(t, "an agent was found", "ended=true")
+	r.words <- struct{}{}
+	if err := r.wait(t); err != nil || len(p.removed) != 2 || len(p.there) > 0 {
+		t.Errorf("%v; %v were removed, and %v is there", err, p.removed, p.there)
+	}
+	if strings.Contains(r.said.String(), "failures=") {
+		t.Errorf("it counts as a failure:\n%s", r.said)
+	}
+}

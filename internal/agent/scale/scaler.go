@@ -108,7 +108,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	s := &scaler{
-		o: o, events: make(chan func(), 16), slots: make(chan struct{}, atOnce), gone: map[string]bool{}, tried: map[string]bool{},
+		o: o, events: make(chan func(), 16), slots: make(chan struct{}, atOnce), gone: map[string]time.Time{}, tried: map[string]bool{},
 		agentName: regexp.MustCompile(`^` + regexp.QuoteMeta(o.Name) + `-[a-z0-9]{8}$`),
 	}
 	if !o.DryRun {
@@ -146,9 +146,9 @@ type scaler struct {
 	trouble  string                  // why it isn't known any more
 	listing  string                  // why the template doesn't say what there is
 	draining bool
-	gone     map[string]bool // agents that were retired, and may still be in a demand of before
-	tried    map[string]bool // agents that nobody knows, and that were tried to retire since the last demand
-	failed   error           // the last start that failed, of this process
+	gone     map[string]time.Time // when agents were retired that may still be in a demand of before
+	tried    map[string]bool      // agents that nobody knows, and that were tried to retire since the last demand
+	failed   error                // the last start that failed, of this process
 	saved    string
 	open     int // things that are being done
 

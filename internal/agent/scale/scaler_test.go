@@ -128,9 +128,7 @@ func TestRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	killAll(t, pid)
 	again := w.scale(nil)
 	again.said.until(t, "busy=2")
 	if err := w.queue.end(t.Context(), claim, "abandoned"); err != nil {
@@ -144,6 +142,31 @@ func TestRestart(t *testing.T) {
 	again.said.until(t, "busy=0", "ending=0", "idle=0")
 	if a, f := w.agents(), w.folders(); len(a)+len(f) > 0 {
 		t.Errorf("in the end there are the agents %v and the folders %v\n%s", a, f, again.said)
+	}
+}
+
+// killAll kills a process and its children: an agent, and the worker of its job.
+func killAll(t *testing.T, pid int) {
+	t.Helper()
+	list, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []int{pid}
+	for _, path := range list {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:])) // state, parent
+		if child, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
+			all = append(all, child)
+		}
+	}
+	for _, p := range all {
+		if err := syscall.Kill(p, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -129,7 +129,7 @@ func (s *scaler) find(name string) *record {
 
 func (s *scaler) forget(r *record) {
 	s.state.Agents = slices.DeleteFunc(s.state.Agents, func(x *record) bool { return x == r })
-	s.gone[r.Name] = true
+	s.gone[r.Name] = s.o.now()
 	s.forgotten++
 }
 
@@ -156,7 +156,11 @@ func (s *scaler) refresh(ctx context.Context, now time.Time) (again time.Time) {
 // adopt takes on agents that the template has and nobody remembers.
 func (s *scaler) adopt(found map[string]Found, now time.Time) {
 	for name, f := range found {
-		if s.find(name) == nil && !s.gone[name] {
+		at, gone := s.gone[name]
+		if gone && f.Ended && !now.Before(at.Add(endAgain)) { // what it had started wrote on, after all was removed
+			gone = false
+		}
+		if s.find(name) == nil && !gone {
 			s.o.Log.Info("an agent was found that this scaler started before", "agent", name, "ended", f.Ended)
 			s.state.Agents = append(s.state.Agents, &record{Name: name, ID: f.ID, Stage: Starting, Since: now})
 		}
@@ -172,7 +176,7 @@ func (s *scaler) adopt(found map[string]Found, now time.Time) {
 func (s *scaler) orphans(ctx context.Context) {
 	for _, a := range s.demand.GetAgents() {
 		name := strings.ToLower(a.GetName())
-		if !s.agentName.MatchString(name) || s.find(name) != nil || s.gone[name] || s.tried[name] || a.GetBusy() {
+		if !s.agentName.MatchString(name) || s.find(name) != nil || !s.gone[name].IsZero() || s.tried[name] || a.GetBusy() {
 			continue
 		}
 		s.tried[name] = true // until something else is heard of it
@@ -183,7 +187,7 @@ func (s *scaler) orphans(ctx context.Context) {
 				case err != nil:
 					s.o.Log.Warn("an agent that is not there any more can't be removed from the pool", "agent", name, "err", agent.Message(err))
 				case !busy:
-					s.gone[name] = true
+					s.gone[name] = s.o.now()
 					s.o.Log.Info("an agent that is not there any more was removed from the pool", "agent", name)
 				}
 			}
