@@ -21,11 +21,13 @@ func newDemo(c *cli) *cobra.Command {
 	var exit bool
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Start a registry, push and pull an image, and show how to go on",
+		Short: "Start a registry, push and pull an image, run a pipeline, and show how to go on",
 		Long: `Start a registry in a fresh folder, push an image for two platforms that holds
 this very program, pull it back by tag and by digest, and compare every byte.
 Push again as a CI user: refused from outside with the reason, accepted through a
-private endpoint. Then serve until interrupted, and remove the folder.
+private endpoint. Commit to a git repository of the registry's, and see an agent that
+reaches that endpoint only build and push an image, where there are git and, for root,
+buildah or podman. Then serve until interrupted, and remove the folder.
 
 Nothing of the configuration is used, and nothing is left behind.`,
 		Args: cobra.NoArgs,
@@ -86,19 +88,29 @@ func demo(c *cli, cmd *cobra.Command, listen string, exit bool) (err error) {
 	if err == nil {
 		err = d.steps(cmd.Context())
 	}
+	var commits *commitment
+	if err == nil {
+		var beside string // the server's folder is its alone
+		if beside, err = os.MkdirTemp("", "sekisho-demo-"); err == nil {
+			defer func() { err = errors.Join(err, os.RemoveAll(beside)) }()
+			commits, err = d.commits(cmd.Context(), beside)
+		}
+	}
 	if err != nil || exit {
+		err = errors.Join(err, commits.stop())
 		stop()
 		return err
 	}
 	d.tell.next(d.suggestions(programName(), dir))
 	select {
 	case err := <-ended:
-		return err
+		return errors.Join(err, commits.stop())
 	case <-cmd.Context().Done():
 	}
 	d.tell.say("\nStopping; %s is removed.", dir)
+	err = commits.stop()
 	stop()
-	return <-ended
+	return errors.Join(err, <-ended)
 }
 
 // programName is how the user can start this program again.

@@ -50,11 +50,13 @@ type demonstration struct {
 	refused string      // id of the request that was
 }
 
+type step struct {
+	title string
+	do    func(context.Context) (string, error)
+}
+
 func (d *demonstration) steps(ctx context.Context) error {
-	for _, s := range []struct {
-		title string
-		do    func(context.Context) (string, error)
-	}{
+	return d.each(ctx, []step{
 		{"Create a repository with the AWS SDK", d.createRepository},
 		{"Sign in as at ECR, for 12 hours", d.signIn},
 		{"Put this program into an image for two platforms", d.makeImage},
@@ -68,7 +70,11 @@ func (d *demonstration) steps(ctx context.Context) error {
 		{"Push with that user's key from outside", d.pushOutside},
 		{"Ask why", d.why},
 		{"Push the same through the endpoint", d.pushInside},
-	} {
+	})
+}
+
+func (d *demonstration) each(ctx context.Context, steps []step) error {
+	for _, s := range steps {
 		if err := d.tell.step(s.title, func() (string, error) { return s.do(ctx) }); err != nil {
 			return err
 		}
@@ -301,6 +307,7 @@ func (d *demonstration) suggestions(program, dir string) []suggestion {
 			program + " login --client podman --data " + dir,
 			"podman pull --tls-verify=false " + image + "@" + d.hash.String(),
 		}},
+		{"Run the pipeline again, and watch it", []string{program + " run start --data " + dir + " -p " + demoProject + " " + demoPipeline + " --watch"}},
 		{"See who did what, and why it was refused", []string{program + " audit --data " + dir, program + " why --data " + dir + " " + d.refused}},
 	}
 	if runtime.GOOS == "linux" {

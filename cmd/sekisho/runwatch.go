@@ -64,7 +64,8 @@ func newRunLogs(c *cli) *cobra.Command {
 				}
 				return !failed || step.Result == work.Failed || step.Result == work.Canceled
 			}
-			return w.drain(cmd.Context())
+			_, err = w.drain(cmd.Context())
+			return told(err)
 		},
 	}
 	cmd.Flags().StringVar(&job, "job", "", "only of this job, by its id or name")
@@ -79,6 +80,7 @@ type watcher struct {
 	client *client.Client
 	out    io.Writer
 	id     int64
+	pause  time.Duration                      // before another try, longer each time
 	after  int64                              // the last event that was printed; 0: none of the run was yet
 	only   func(*runs.Job, *work.Record) bool // nil: all
 
@@ -111,41 +113,21 @@ func (c *cli) newWatch(cmd *cobra.Command, id int64) (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &watcher{client: r, out: cmd.OutOrStdout(), id: id, logs: map[runs.LogRef]*shownLog{}, order: map[attempt][]string{}, done: map[attempt]int{},
-		legs: map[phase]bool{}, said: map[string]string{}}, nil
+	return watch(r, cmd.OutOrStdout(), id), nil
 }
 
-// watch follows a run to its end. Connections that break are made again.
+func watch(r *client.Client, out io.Writer, id int64) *watcher {
+	return &watcher{client: r, out: out, id: id, pause: 500 * time.Millisecond, logs: map[runs.LogRef]*shownLog{}, order: map[attempt][]string{}, done: map[attempt]int{},
+		legs: map[phase]bool{}, said: map[string]string{}}
+}
+
+// watch follows a run to its end.
 func (c *cli) watch(cmd *cobra.Command, id int64) error {
 	w, err := c.newWatch(cmd, id)
 	if err != nil {
 		return err
 	}
-	for failures := 0; ; {
-		seen := w.after
-		err := w.follow(cmd.Context())
-		if err == nil {
-			break
-		}
-		if cmd.Context().Err() != nil {
-			return cmd.Context().Err()
-		}
-		if e, ok := errors.AsType[*api.Error](err); ok && e.Status < 500 {
-			return told(err)
-		}
-		if failures++; w.after > seen {
-			failures = 1
-		}
-		if failures > 10 {
-			return err
-		}
-		select {
-		case <-cmd.Context().Done():
-			return cmd.Context().Err()
-		case <-time.After(time.Duration(failures) * 500 * time.Millisecond):
-		}
-	}
-	t, err := w.tree(cmd.Context())
+	t, err := w.end(cmd.Context())
 	if err != nil {
 		return told(err)
 	}
@@ -166,34 +148,72 @@ func (c *cli) watch(cmd *cobra.Command, id int64) error {
 	return &exitError{exitFailed, fmt.Errorf("run %d %s; the steps that did: sekisho run logs %d --failed", id, t.Result, id)}
 }
 
+// maxFailures is how often in a row a run can't be followed until that is told.
+const maxFailures = 10
+
+// end follows a run until it has ended, and returns it. Connections that break are made again.
+func (w *watcher) end(ctx context.Context) (*runs.Tree, error) {
+	for failures := 0; ; {
+		seen := w.after
+		t, err := w.follow(ctx)
+		switch e, answered := errors.AsType[*api.Error](err); {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err == nil && t.State == work.Completed:
+			return t, nil
+		case err == nil: // somebody has it run again
+			continue
+		case answered && e.Status < 500 && e.Status != http.StatusTooManyRequests:
+			return nil, err
+		}
+		if failures++; w.after > seen {
+			failures = 1
+		}
+		if failures > maxFailures {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Duration(failures) * w.pause):
+		}
+	}
+}
+
 func (w *watcher) tree(ctx context.Context) (*runs.Tree, error) {
 	t := &runs.Tree{Run: &runs.Run{}}
 	return t, w.client.Call(ctx, "DescribeRun", api.RunRef{Run: w.id}, t)
 }
 
-// follow prints what there is and what comes, until the run has ended: then it returns nil.
-func (w *watcher) follow(ctx context.Context) error {
+// silence is how long a server says nothing that is still there: it says every 15 seconds that it is.
+const silence = time.Minute
+
+// follow prints what there is and what comes, until the run has ended: then it returns that.
+func (w *watcher) follow(ctx context.Context) (*runs.Tree, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if w.after == 0 {
 		t, err := w.tree(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := w.present(ctx, t); err != nil {
-			return err
+			return nil, err
 		}
 		w.after = t.Seq
 	}
 	body, err := w.client.Get(ctx, fmt.Sprintf("runs/%d/events", w.id), url.Values{"after": {strconv.FormatInt(w.after, 10)}})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer body.Close()
+	quiet := time.AfterFunc(silence, stop)
+	defer quiet.Stop()
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 4<<20)
 	ended := false
-	for lines.Scan() {
+	for ; lines.Scan(); quiet.Reset(silence) {
+		quiet.Stop() // what is printed may take longer
 		line := lines.Text()
 		if line == "event: end" {
 			ended = true
@@ -204,18 +224,18 @@ func (w *watcher) follow(ctx context.Context) error {
 		}
 		var e api.RunEvent
 		if err := json.Unmarshal([]byte(data), &e); err != nil {
-			return fmt.Errorf("an event of run %d: %w", w.id, err)
+			return nil, fmt.Errorf("an event of run %d: %w", w.id, err)
 		}
 		if err := w.event(ctx, &e); err != nil {
-			return err
+			return nil, err
 		}
 		w.after = max(w.after, e.Seq)
 	}
-	if err := lines.Err(); err != nil {
-		return err
-	}
-	if !ended {
-		return io.ErrUnexpectedEOF
+	switch err := lines.Err(); {
+	case err != nil:
+		return nil, fmt.Errorf("the events of run %d: %w", w.id, err)
+	case !ended:
+		return nil, fmt.Errorf("the events of run %d: %w", w.id, io.ErrUnexpectedEOF)
 	}
 	return w.drain(ctx)
 }
@@ -410,22 +430,22 @@ func (w *watcher) arrange(j *runs.Job) []work.Record {
 	return steps
 }
 
-// drain prints what there is of all logs and was not printed yet.
-func (w *watcher) drain(ctx context.Context) error {
+// drain prints what there is of all logs and was not printed yet, and returns the run.
+func (w *watcher) drain(ctx context.Context) (*runs.Tree, error) {
 	t, err := w.tree(ctx)
 	if err != nil {
-		return told(err)
+		return nil, err
 	}
 	for _, s := range t.Stages {
 		for _, p := range s.Jobs {
 			for _, j := range p.Legs {
 				if err := w.steps(ctx, j); err != nil {
-					return told(err)
+					return nil, err
 				}
 			}
 		}
 	}
-	return nil
+	return t, nil
 }
 
 // steps prints what there is of a job's logs.
@@ -447,6 +467,9 @@ func (w *watcher) steps(ctx context.Context, j *runs.Job) error {
 	return nil
 }
 
+// maxHeld is how much of a line is held back until its end comes, in bytes.
+const maxHeld = 1 << 20
+
 // print prints the lines of a log that came since.
 func (w *watcher) print(ctx context.Context, ref runs.LogRef) error {
 	shown := w.logs[ref]
@@ -467,13 +490,17 @@ func (w *watcher) print(ctx context.Context, ref runs.LogRef) error {
 	for {
 		n, err := body.Read(buffer)
 		shown.offset += int64(n)
-		shown.rest = append(shown.rest, buffer[:n]...)
-		if i := bytes.LastIndexByte(shown.rest, '\n'); i >= 0 {
-			if _, err := w.out.Write(shown.rest[:i+1]); err != nil {
+		whole := bytes.LastIndexByte(buffer[:n], '\n') + 1
+		if whole == 0 && len(shown.rest) > maxHeld {
+			whole = n // no line that anybody reads as one
+		}
+		if whole > 0 {
+			if _, err := w.out.Write(append(shown.rest, buffer[:whole]...)); err != nil {
 				return err
 			}
-			shown.rest = append(shown.rest[:0], shown.rest[i+1:]...)
+			shown.rest = shown.rest[:0]
 		}
+		shown.rest = append(shown.rest, buffer[whole:n]...)
 		if err == io.EOF {
 			return nil
 		}
