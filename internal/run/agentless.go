@@ -109,7 +109,12 @@ func (s *Service) serverSteps(ctx context.Context, c Claim, j *work.Job) (work.R
 		}
 		return "", false
 	}
+	result, message := work.Succeeded, ""
 	for i, st := range j.Steps {
+		// After a failure come the steps of onFailure alone, and those come after nothing else.
+		if strings.EqualFold(st.Hook, "onFailure") != (result == work.Failed) {
+			continue
+		}
 		rec := work.Record{Step: st.ID, Sequence: 1, Order: i + 1, Name: st.Name, DisplayName: st.DisplayName, Task: st.Task, State: work.InProgress, Started: s.now()}
 		if !st.Enabled {
 			continue
@@ -123,10 +128,13 @@ func (s *Service) serverSteps(ctx context.Context, c Claim, j *work.Job) (work.R
 			return work.Failed, err.Error()
 		}
 		if rec.Result != work.Succeeded && !strings.EqualFold(st.ContinueOnError, "true") {
-			return rec.Result, rec.Message
+			if rec.Result != work.Failed || result == work.Failed || strings.EqualFold(st.Hook, "onSuccess") {
+				return rec.Result, rec.Message
+			}
+			result, message = rec.Result, rec.Message
 		}
 	}
-	return work.Succeeded, ""
+	return result, message
 }
 
 func (s *Service) serverStep(ctx context.Context, c Claim, st work.Step, vars func(string) (string, bool)) (work.Result, string) {

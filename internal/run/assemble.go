@@ -312,7 +312,7 @@ func (b *builder) steps() error {
 func (b *builder) step(st flow.Step) (work.Step, error) {
 	w := work.Step{
 		Name: st.Name, DisplayName: cmp.Or(st.DisplayName, st.Task), Task: st.Task, Inputs: map[string]string{}, Condition: st.Condition,
-		Enabled: !strings.EqualFold(strings.TrimSpace(st.Enabled), "false"), ContinueOnError: st.ContinueOnError, File: st.Pos.String(),
+		Enabled: !strings.EqualFold(strings.TrimSpace(st.Enabled), "false"), ContinueOnError: st.ContinueOnError, Hook: st.Hook, File: st.Pos.String(),
 	}
 	_, _, native := task.Lookup(st.Task)
 	native = native || taskName(st.Task) == checkoutTask

@@ -38,7 +38,7 @@ func (e *execution) assemble(a flow.Action, set *flow.Settings, vars []work.Vari
 		task, _, _ := strings.Cut(st.Task, "@")
 		s := work.Step{
 			Name: st.Name, DisplayName: cmp.Or(st.DisplayName, st.Task), Task: st.Task, Inputs: map[string]string{}, Condition: st.Condition,
-			Enabled: !strings.EqualFold(strings.TrimSpace(st.Enabled), "false"), ContinueOnError: st.ContinueOnError, File: st.Pos.String(),
+			Enabled: !strings.EqualFold(strings.TrimSpace(st.Enabled), "false"), ContinueOnError: st.ContinueOnError, Hook: st.Hook, File: st.Pos.String(),
 		}
 		for _, kv := range st.Inputs {
 			s.Inputs[kv.Key] = kv.Value

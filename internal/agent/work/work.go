@@ -76,6 +76,7 @@ type Step struct {
 	TimeoutMinutes  int    // 0: none of its own
 	Retries         int    // retryCountOnTaskFailure
 	Target          *Target
+	Hook            string // of a deployment job: "preDeploy", "deploy", "routeTraffic", "postRouteTraffic", "onSuccess", "onFailure"
 	File            string // where the step stands, for messages: "templates/build.yml:12:5"
 }
 

@@ -142,7 +142,7 @@ func (j *job) plan() []planned {
 		main = append(main, planned{def, t.main, t.limit})
 		if t.before != nil {
 			d := *def
-			d.ID, d.Name, d.DisplayName, d.Retries = def.ID+".pre", "", "Pre-job: "+def.DisplayName, 0
+			d.ID, d.Name, d.DisplayName, d.Retries, d.Hook = def.ID+".pre", "", "Pre-job: "+def.DisplayName, 0, ""
 			before = append(before, planned{&d, t.before, t.limit})
 		}
 		if t.after != nil {
@@ -185,12 +185,21 @@ func (j *job) find(ref string) (found, error) {
 // runStep runs a step, if its condition says so.
 func (j *job) runStep(p planned) {
 	status, _ := j.result()
+	h := &j.hooks
+	if p.def.Hook != "" {
+		h.enter(p.def.Hook, status)
+		status = h.status(status)
+	}
 	_ = j.vars.define(work.Variable{Name: "Agent.JobStatus", Value: jobStatus(status), ReadOnly: true, From: "agent"})
 	warnings, err := j.vars.expandAll()
 	s := j.newStep(p.def)
 	s.restrict.And = p.limit
 	if !p.def.Enabled {
 		s.finish(work.Skipped, "The step is disabled.")
+		return
+	}
+	if p.def.Hook != "" && h.out != "" {
+		s.finish(work.Skipped, h.out)
 		return
 	}
 	var run bool
@@ -221,6 +230,7 @@ func (j *job) runStep(p planned) {
 	s.finish(result, message)
 	if result != work.Skipped {
 		j.merge(result, "")
+		h.ended(result)
 	}
 }
 

@@ -93,6 +93,7 @@ type job struct {
 	keep     []string // files and folders to remove at the end
 	prepend  []string // folders before the PATH, the last one first
 	order    int
+	hooks    hooks
 	notes    sync.Mutex // guards prepend, after and Endpoints
 	after    []afterStep
 	taskVars map[string]*scope // by task
