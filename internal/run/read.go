@@ -16,6 +16,9 @@ import (
 // visible returns a run if a caller may do the action on it. That there is none is told to those who could do it in their own account.
 func (s *Service) visible(ctx context.Context, c *iam.Caller, action string, id int64) (*Run, error) {
 	r, err := s.run(ctx, s.db, id)
+	if err == nil && r.Account != accountOf(c) { // numbers are the instance's: of another account's run not even a name is told
+		err = errorf(NotFound, "there is no run %d", id)
+	}
 	if isNotFound(err) {
 		if denied := s.check(ctx, c, action, s.runARN(accountOf(c), "*", id), nil); denied != nil {
 			return nil, denied

@@ -1,11 +1,13 @@
 package run_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/pipeline/flow"
@@ -265,6 +267,22 @@ func TestRunsOfOtherProjects(t *testing.T) {
 		}
 		_, c = w.take(a)
 		if _, err := w.Server(c).Artifacts(ctx, theirs.ID); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRunsOfOtherAccounts: a run of another account is as one that is not there.
+func TestRunsOfOtherAccounts(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		r := w.start("steps:\n- script: x\n")
+		other := (&iam.Principal{Account: "999988887777", ARN: iam.RootARN("999988887777"), Type: iam.Root, ID: "999988887777"}).Caller()
+		_, there := w.Get(t.Context(), other, r.ID)
+		_, missing := w.Get(t.Context(), other, r.ID+1000)
+		if there == nil || missing == nil || strings.Replace(missing.Error(), fmt.Sprint(r.ID+1000), fmt.Sprint(r.ID), 1) != there.Error() {
+			t.Errorf("%v; %v", there, missing)
+		}
+		if err := w.Cancel(t.Context(), other, r.ID, run.CancelRequest{}); err == nil || err.Error() != there.Error() {
 			t.Error(err)
 		}
 	})
