@@ -54,7 +54,8 @@ func newPoolList(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List pools", Args: usageOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return printAll(c, cmd, "ListPools", api.Nothing{}, nil, poolColumns)
+			columns := slices.Delete(slices.Clone(poolColumns), 2, 3) // which pipelines may use it: a list doesn't tell
+			return printAll(c, cmd, "ListPools", api.Nothing{}, nil, columns)
 		},
 	}
 }
