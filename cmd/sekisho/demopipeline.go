@@ -51,8 +51,8 @@ type commitment struct {
 // commits shows how a commit becomes an image behind the private endpoint.
 func (d *demonstration) commits(ctx context.Context, dir string) (c *commitment, err error) {
 	c = &commitment{demonstration: d, dir: dir}
-	if _, err := exec.LookPath("git"); err != nil {
-		d.tell.say("  There is no git here, so what it does with commits and pipelines is left out.")
+	if err := d.in.Git.Available(); err != nil {
+		d.tell.say("  What it does with commits and pipelines is left out: %v", err)
 		return c, nil
 	}
 	if err := c.prepare(ctx); err != nil {
@@ -285,6 +285,9 @@ func (c *commitment) commit(ctx context.Context) (string, error) {
 		if out, err = cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("git %s: %w: %s", args[0], err, lastLine(out))
 		}
+	}
+	if c.builder == "" {
+		return "azure-pipelines.yml is a trigger and one template; the template runs a script", nil
 	}
 	return "azure-pipelines.yml is a trigger and one template; the template builds and pushes", nil
 }
