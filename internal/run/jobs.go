@@ -20,7 +20,14 @@ const (
 	PushJob   = "run-push"        // starts what a push triggers
 	RetainJob = "run-retain"      // deletes what was kept long enough
 	ReadJob   = "run-read"        // reads the files of pipelines that are new or were changed
+	// ScheduleJob starts the run of a schedule whose time has come.
+	ScheduleJob = "run-schedule"
 )
+
+type schedulePayload struct {
+	Pipeline, Ref, DisplayName string
+	Source                     string // of the run
+}
 
 type endPayload struct {
 	Job     string
@@ -59,6 +66,13 @@ func (s *Service) Handle(q *job.Queue) {
 			return err
 		}
 		return s.pushed(ctx, p)
+	})
+	q.Handle(ScheduleJob, job.KindOptions{Concurrency: 2, MaxAttempts: 5}, func(ctx context.Context, j *job.Job) error {
+		var p schedulePayload
+		if err := json.Unmarshal(j.Payload, &p); err != nil {
+			return err
+		}
+		return s.startDue(ctx, p)
 	})
 	q.Handle(ReadJob, job.KindOptions{Every: readEvery}, func(ctx context.Context, _ *job.Job) error { return s.ReadNew(ctx) })
 	q.Handle(RetainJob, job.KindOptions{Every: retainEvery}, func(ctx context.Context, _ *job.Job) error {

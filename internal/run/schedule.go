@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/pipeline"
 	"github.com/sekisho/sekisho/internal/pipeline/flow"
@@ -103,6 +104,16 @@ func (s *Service) startScheduled(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// startDue starts the run of a schedule.
+func (s *Service) startDue(ctx context.Context, d schedulePayload) error {
+	p, err := s.o.Projects.Pipeline(ctx, d.Pipeline)
+	if err != nil {
+		return err
+	}
+	_, err = s.trigger(ctx, p, &StartRequest{Ref: d.Ref, Reason: Schedule}, "", "", d.Source, func(r *Run) { r.spec.Schedule = d.DisplayName })
+	return err
+}
+
 func (s *Service) startOne(ctx context.Context, d scheduled) error {
 	p, err := s.o.Projects.Pipeline(ctx, d.pipeline)
 	if err != nil {
@@ -119,17 +130,20 @@ func (s *Service) startOne(ctx context.Context, d scheduled) error {
 			return err
 		}
 	}
-	if err == nil && busy == 0 && (d.always || commit != d.lastCommit) {
-		// The time is part of what dedupes it: a crash before the next time is stored starts nothing twice.
-		source := fmt.Sprintf("schedule/%s/%s/%d/%d", d.pipeline, d.ref, d.ord, d.next)
-		_, err := s.trigger(ctx, p, &StartRequest{Ref: d.ref, Reason: Schedule}, "", "", source, func(r *Run) { r.spec.Schedule = d.displayName })
-		if err != nil {
-			return err
-		}
+	starts := err == nil && busy == 0 && (d.always || commit != d.lastCommit)
+	if starts {
 		d.lastCommit = commit
 	}
 	after, err := next(d.cron, s.now())
 	return s.db.Update(ctx, func(tx *meta.Tx) error {
+		if starts {
+			// Its file is read by the queue: one that takes long, or that nothing can be made of, keeps nobody else from theirs.
+			source := fmt.Sprintf("schedule/%s/%s/%d/%d", d.pipeline, d.ref, d.ord, d.next)
+			_, _, err := s.o.Jobs.Enqueue(ctx, tx, job.Spec{Kind: ScheduleJob, Unique: source, Payload: schedulePayload{d.pipeline, d.ref, d.displayName, source}})
+			if err != nil {
+				return err
+			}
+		}
 		if err != nil {
 			_, err := tx.Exec(ctx, `DELETE FROM run_schedules WHERE pipeline = $1 AND ref = $2 AND ord = $3`, d.pipeline, d.ref, d.ord)
 			return err

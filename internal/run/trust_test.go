@@ -287,3 +287,23 @@ func TestRunsOfOtherAccounts(t *testing.T) {
 		}
 	})
 }
+
+// TestScheduleThatFails: a schedule whose run can't be started is not tried at every tick, before those of others.
+func TestScheduleThatFails(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		commit := w.commit(map[string]string{"azure-pipelines.yml": "trigger: none\nschedules:\n- cron: '0 * * * *'\n  branches: {include: [main]}\n  always: true\nsteps:\n- script: x\n"})
+		w.push("refs/heads/main", "0000000000000000000000000000000000000000", commit)
+		w.idle()
+		w.repos.mu.Lock()
+		delete(w.repos.files, commit) // and the ref is there
+		w.repos.mu.Unlock()
+		w.advance(time.Hour)
+		if err := w.Tick(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if err := w.db.QueryRow(t.Context(), `SELECT count(*) FROM run_schedules WHERE next_at > $1`, w.now().UnixMicro()).Scan(&n); err != nil || n != 1 {
+			t.Errorf("%d, %v", n, err)
+		}
+	})
+}
