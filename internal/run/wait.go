@@ -29,6 +29,9 @@ func (s *Service) WaitReason(ctx context.Context, c *iam.Caller, id int64, job s
 	return s.waitReasons(r).of(ctx, j)
 }
 
+// maxQueueRead is how many jobs are looked at to tell a position in the queue.
+const maxQueueRead = 5000
+
 // reasons finds out what jobs of a run wait for; it looks at each pool once.
 type reasons struct {
 	s     *Service
@@ -64,7 +67,7 @@ func (w *reasons) view(ctx context.Context, account, name string) (*poolView, er
 			return nil, err
 		}
 	}
-	rows, err := w.s.db.Query(ctx, `SELECT job FROM run_queue WHERE account = $1 AND pool = $2 ORDER BY first, ord LIMIT 5000`, account, fold(name))
+	rows, err := w.s.db.Query(ctx, `SELECT job FROM run_queue WHERE account = $1 AND pool = $2 ORDER BY first, ord LIMIT $3`, account, fold(name), maxQueueRead)
 	if v.queue, err = collect(rows, err, func(row scanner) (id string, err error) { return id, row.Scan(&id) }); err != nil {
 		return nil, fmt.Errorf("look at the queue of pool %s: %w", name, err)
 	}
@@ -122,6 +125,8 @@ func (w *reasons) of(ctx context.Context, j *jobRow) (string, error) {
 		}
 	}
 	switch {
+	case position == 0 && len(v.queue) < maxQueueRead: // whom it was offered to is busy with it
+		return say("it is being given to one")
 	case len(lacks) > 0:
 		return say("none of its %d agents meets the demand %s (the nearest, %s, lacks %s)", len(v.agents), strings.Join(j.demands, ", "), nearest.Name, strings.Join(lacks, ", "))
 	case online == 0:
