@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -184,7 +185,13 @@ func (g *git) prepare() error {
 		// What an earlier job may have left in the repository's own configuration does not run programs.
 		{"core.sshCommand", "false"}, {"core.askPass", ""}, {"core.gitProxy", ""}, {"core.pager", "cat"},
 	}
+	base := g.j.base
 	if ca := g.j.opts.CAFile; ca != "" && strings.HasPrefix(g.url, strings.TrimSuffix(g.j.Server, "/")+"/") {
+		const variable = "GIT_SSL_CAINFO" // it would win over what is said of this server alone
+		if others := lookEnv(base, variable); others != "" {
+			base = slices.DeleteFunc(slices.Clone(base), func(e string) bool { return strings.HasPrefix(e, variable+"=") })
+			config = append(config, [2]string{"http.sslCAInfo", others})
+		}
 		config = append(config, [2]string{"http." + g.j.Server + ".sslCAInfo", ca})
 	}
 	if password != "" {
@@ -194,7 +201,7 @@ func (g *git) prepare() error {
 		}
 		config = append(config, [2]string{g.headerKey(), g.head})
 	}
-	g.env = append(g.j.base[:len(g.j.base):len(g.j.base)], "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "GCM_INTERACTIVE=never",
+	g.env = append(base[:len(base):len(base)], "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "GCM_INTERACTIVE=never",
 		"GIT_ALLOW_PROTOCOL=http:https", "GIT_CONFIG_COUNT="+strconv.Itoa(len(config)))
 	for i, kv := range config {
 		g.env = append(g.env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i, kv[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i, kv[1]))

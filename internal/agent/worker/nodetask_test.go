@@ -82,3 +82,13 @@ func TestNativeTools(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestPrivateAuthority tells steps and tasks where the authorities are that the agent was configured with.
+func TestPrivateAuthority(t *testing.T) {
+	b := newBench(t, bash("echo '$(Agent.CAInfo)'"))
+	b.opts.CAFile = "/agent/ca.crt"
+	b.must(work.Succeeded)
+	if diff := cmp.Diff("/agent/ca.crt", b.text("s1")); diff != "" {
+		t.Error(diff)
+	}
+}
