@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -378,6 +379,22 @@ func TestWrongState(t *testing.T) {
 		if _, err := f.Next(NewState(other)); err == nil {
 			t.Error("no error")
 		}
+	}
+}
+
+// TestSlices names the instances of a job that is cut into slices as Microsoft's documentation of output variables does: job1, job2.
+func TestSlices(t *testing.T) {
+	plan := onePlan("M", "Y: M ? eq(dependencies.M.outputs['job1.s.v'], '1')", "Z: M ? eq(dependencies.M.outputs['job2.s.v'], '1')")
+	plan.Stages[0].Jobs[0].Strategy = &pipeline.Strategy{Parallel: "2"}
+	f, st := newFlow(t, plan, &testRun)
+	got := drive(t, f, st, outcome{"M.Job1": "s.v=1", "M.Job2": "s.v=2"})
+	for _, want := range []string{"jobReady S M +M Job1 +M Job2", "jobDone S Y succeeded"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	if slices.Contains(got, "jobDone S Z succeeded") {
+		t.Error("the second slice has the first one's output")
 	}
 }
 
