@@ -147,7 +147,7 @@ func (c *cli) open(ctx context.Context) (*app.Instance, error) {
 func newRoot(c *cli) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "sekisho",
-		Short:         "A private container registry that speaks Amazon ECR's language",
+		Short:         "A private container registry that speaks Amazon ECR's language, with git, pipelines and agents",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
