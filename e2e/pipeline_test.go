@@ -22,17 +22,18 @@ type agentProcess struct {
 	exited chan error // has the result of Wait, once
 }
 
-// cmdAgent makes an agent and runs it until it is stopped, or the script ends: agent [-in NETWORK] [-url URL] [-auth TYPE] [-tasks DIR] NAME POOL.
+// cmdAgent makes an agent and runs it until it is stopped, or the script ends: agent [-in NETWORK] [-url URL] [-ca FILE] [-auth TYPE] [-tasks DIR] NAME POOL.
 // Its folder is NAME, with the token for its configuration in NAME.token; what it prints is in NAME.log. Of the script's environment
 // it has what a login would give it, and where containers are.
 func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
 	in := flags.String("in", "", "")
 	url := flags.String("url", ts.Getenv("SEKISHO_URL"), "")
+	ca := flags.String("ca", "", "")
 	auth := flags.String("auth", "code", "")
 	tasks := flags.String("tasks", "", "")
 	if err := flags.Parse(args); err != nil || neg || flags.NArg() != 2 {
-		ts.Fatalf("usage: agent [-in NETWORK] [-url URL] [-auth TYPE] [-tasks DIR] NAME POOL")
+		ts.Fatalf("usage: agent [-in NETWORK] [-url URL] [-ca FILE] [-auth TYPE] [-tasks DIR] NAME POOL")
 	}
 	w, name, pool := worldOf(ts), flags.Arg(0), flags.Arg(1)
 	if w.agents[name] != nil {
@@ -64,7 +65,10 @@ func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(ts.Exec("sekisho", token...))
 		ts.Check(os.WriteFile(ts.MkAbs(name+".token"), []byte(ts.ReadFile("stdout")), 0o600))
 		answers := []string{"agent", "config", "--unattended", "--accept-license", "--allow-http", "--url", *url, "--auth", *auth,
-			"--token-file", ts.MkAbs(name + ".token"), "--pool", pool, "--agent", name}
+			"--token-file", ts.MkAbs(name + ".token"), "--pool", pool, "--agent", name, "--ca-file", *ca}
+		if ca := ts.Getenv("CA"); ca != "" {
+			answers = append(answers, "--ca-file", ca)
+		}
 		if *tasks != "" {
 			answers = append(answers, "--tasks", ts.MkAbs(*tasks))
 		}
