@@ -220,11 +220,6 @@ func (s *Service) sweepFolders(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Repack has a repository be packed soon.
-func (s *Service) Repack(ctx context.Context, id string) error {
-	return s.enqueueAll(ctx, RepackJob, []string{id})
-}
-
 // repack packs a repository. Now and then it is packed whole, and what nothing has reached for two weeks is deleted; pushes
 // wait for that at their end. Fetches go on.
 func (s *Service) repack(ctx context.Context, id string) error {

@@ -126,11 +126,6 @@ func checkPath(path string) error {
 	return nil
 }
 
-// ShortRef returns the name of a branch or tag alone.
-func ShortRef(name string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(name, branches), tags)
-}
-
 func clip(s string, most int) string {
 	if len(s) > most {
 		s = s[:most] + "…"

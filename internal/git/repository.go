@@ -367,14 +367,6 @@ func (s *Service) DeleteProject(ctx context.Context, tx *meta.Tx, c *iam.Caller,
 	return nil
 }
 
-// RenameProject has the repositories of a project be in one of another name, in the transaction that renames it, for who has
-// judged that.
-func (s *Service) RenameProject(ctx context.Context, tx *meta.Tx, account, from, to string) error {
-	_, err := tx.Exec(ctx, `UPDATE git_repositories SET project = $1, project_key = $2 WHERE account = $3 AND project_key = $4`,
-		to, strings.ToLower(to), account, strings.ToLower(from))
-	return err
-}
-
 func (s *Service) deleteTx(ctx context.Context, tx *meta.Tx, c *iam.Caller, r *Repository) error {
 	if _, err := tx.Exec(ctx, `DELETE FROM git_repositories WHERE id = $1`, r.ID); err != nil {
 		return err
