@@ -64,7 +64,7 @@ connections come from a file (YAML or JSON), by name:
 Of this machine's environment steps see what an agent's steps see, and --allow NAME.
 
 The exit code is 0 if the run succeeded, also with issues; 1 if it failed; 2 if it was
-cancelled, which the first Ctrl-C asks for and the second one does not wait for.`,
+canceled, which the first Ctrl-C asks for and the second one does not wait for.`,
 		Example: `  sekisho pipeline run --local azure-pipelines.yml
   sekisho pipeline run --local azure-pipelines.yml --stage Build --variable configuration=Debug --secret TOKEN`,
 		Args: usageOf(cobra.ExactArgs(1)),
@@ -198,7 +198,7 @@ func runLocal(cmd *cobra.Command, from *pipelineFlags, f *localFlags, file strin
 	case work.Failed:
 		return &exitError{exitFailed, errors.New("the run failed")}
 	}
-	return &exitError{exitUsage, errors.New("the run was cancelled")}
+	return &exitError{exitUsage, errors.New("the run was canceled")}
 }
 
 // gitFacts are the ref, the commit and its message of a folder, empty where it is no repository.

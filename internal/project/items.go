@@ -113,7 +113,7 @@ func room(ctx context.Context, tx *meta.Tx, h *head, it *item) error {
 		return err
 	}
 	if count >= it.most {
-		return errorf(Limit, "", "the project %s has %d of %s, and can have no more", h.project.Name, count, it.noun)
+		return errorf(Limit, "", "the project %s has %d %ss, and can have no more", h.project.Name, count, it.noun)
 	}
 	var taken bool
 	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM `+it.table+` WHERE project_id = $1 AND folded = $2)`, h.project.ID, fold(h.name)).Scan(&taken); err != nil {
