@@ -14,6 +14,12 @@ import (
 type builder struct {
 	checker
 	refused []*yaml.Error
+	warned  []*yaml.Error
+}
+
+// warn notes what runs, though perhaps not as was meant.
+func (b *builder) warn(pos yaml.Pos, format string, args ...any) {
+	b.warned = append(b.warned, &yaml.Error{Pos: pos, Message: fmt.Sprintf(format, args...)})
 }
 
 func (b *builder) refuse(pos yaml.Pos, format string, args ...any) {
@@ -153,6 +159,8 @@ func (b *builder) pool(n *yaml.Node) *Pool {
 	p := &Pool{Pos: n.Pos, Name: value(n, "name"), VMImage: value(n, "vmImage"), Demands: values(n.Get("demands"))}
 	if strings.EqualFold(p.Name, "server") {
 		p.Name, p.Server = "", true
+	} else if p.Name == "" && p.VMImage != "" {
+		b.warn(position(n, "vmImage"), "vmImage '%s' names an image of hosted agents, which there are none of here: jobs without the name of a pool wait for an agent of the pool 'Default'; write 'pool: NAME' to choose another", shorten(p.VMImage))
 	}
 	for _, pair := range n.Pairs {
 		switch name := pair.Key.Value; name {

@@ -97,6 +97,13 @@ func (r *Repository) options(inputs []KeyValue) []KeyValue {
 
 func (b *builder) repository(alias string, n *yaml.Node) Repository {
 	r := Repository{Pos: n.Pos, Alias: alias, Type: strings.ToLower(value(n, "type")), Name: value(n, "name"), Ref: value(n, "ref"), Endpoint: value(n, "endpoint"), Trigger: b.trigger(n.Get("trigger"))}
+	if t := r.Trigger; t != nil && t.Enabled {
+		if strings.EqualFold(alias, "self") {
+			b.refuse(t.Pos, "the trigger of the pipeline's own repository is 'trigger' at the top of the file, not one of its resource")
+		} else {
+			b.refuse(t.Pos, "pushes to the repository resource '%s' start no runs here: write 'trigger: none', give that repository a pipeline of its own, and name it in 'resources.pipelines' with a trigger", shorten(alias))
+		}
+	}
 	for _, pair := range n.Pairs {
 		switch name := pair.Key.Value; name {
 		case "repository", "type", "name", "ref", "endpoint", "trigger":

@@ -48,6 +48,8 @@ func Compile(ctx context.Context, source Source, path string, o Options) (*Plan,
 	p.Files, p.Warnings, p.Definitions = result.Files, result.Warnings, result.Variables
 	p.unsupported = b.refused
 	order(p.unsupported, p.Files)
+	order(b.warned, p.Files)
+	p.Warnings = append(p.Warnings, slices.CompactFunc(b.warned, func(a, b *yaml.Error) bool { return *a == *b })...)
 	return p, nil
 }
 

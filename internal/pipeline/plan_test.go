@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,6 +79,41 @@ func TestPlanOfAStory(t *testing.T) {
 	}
 	if p.Unsupported() != nil {
 		t.Errorf("refused: %v", p.Unsupported())
+	}
+}
+
+// Whose jobs name an image of hosted agents and no pool is told where they go; the trigger of another repository is refused,
+// and that of self has its place.
+func TestHosted(t *testing.T) {
+	p := compiled(t, `resources:
+  repositories:
+  - repository: self
+    trigger: [main]
+  - repository: tools
+    type: git
+    name: tools
+    trigger: none
+pool:
+  vmImage: ubuntu-latest
+jobs:
+- job: A
+  steps:
+  - script: x
+- job: B
+  pool:
+    name: builders
+    vmImage: windows-latest
+  steps:
+  - script: x
+- job: C
+  pool: server
+`)
+	if len(p.Warnings) != 1 || p.Warnings[0].Pos.Line != 10 || !strings.Contains(p.Warnings[0].Message, "'ubuntu-latest' names an image of hosted agents") ||
+		!strings.Contains(p.Warnings[0].Message, "pool 'Default'") {
+		t.Errorf("warnings: %v", p.Warnings)
+	}
+	if list := p.Unsupported(); len(list) != 1 || list[0].Pos.Line != 4 || !strings.Contains(list[0].Message, "at the top of the file") {
+		t.Errorf("refused: %v", list)
 	}
 }
 

@@ -7,7 +7,7 @@ import "github.com/sekisho/sekisho/internal/pipeline/yaml"
 // that nobody knows, pools, connections, groups and environments: whether those exist isn't for the language to say.
 //
 // These are refused:
-//   - resources that are builds, packages or webhooks; triggers of containers; containers found through a cloud's own
+//   - resources that are builds, packages or webhooks; triggers of containers and of other repositories; containers found through a cloud's own
 //     registry service;
 //   - the deployment strategies rolling and canary; resources of environments, by name, id, type or tag;
 //   - keys of pool that hosted offerings add; services described in place; repositories named in place;

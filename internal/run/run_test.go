@@ -337,8 +337,32 @@ func TestWaitReasons(t *testing.T) {
 		has(waits(1), "there is no pool of that name yet")
 		w.agent("plain")
 		has(waits(0), "lacks docker")
+		if strings.Contains(waits(0), "vmImage") {
+			t.Error(waits(0))
+		}
 		a := w.agent("builder", "docker")
 		_, c := w.take(a)
 		w.complete(c, work.Succeeded)
+	})
+}
+
+// A job that names an image of hosted agents says why it waits where it does.
+func TestWaitReasonVMImage(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		r := w.start("pool: {vmImage: ubuntu-latest}\njobs:\n- job: A\n  steps:\n  - script: x\n- job: B\n  pool: Default\n  steps:\n  - script: x\n")
+		jobs := w.tree(r.ID).Stages[0].Jobs
+		if a := jobs[0].Legs[0].Waits; !strings.Contains(a, "pool Default") || !strings.Contains(a, "(vmImage ubuntu-latest names an image of hosted agents") {
+			t.Errorf("A: %s", a)
+		}
+		if b := jobs[1].Legs[0].Waits; strings.Contains(b, "vmImage") {
+			t.Errorf("B: %s", b)
+		}
+		found := false
+		for _, p := range r.Problems {
+			found = found || strings.Contains(p.Message, "ubuntu-latest") && !p.Error
+		}
+		if !found {
+			t.Errorf("the run does not warn: %+v", r.Problems)
+		}
 	})
 }

@@ -85,8 +85,12 @@ func (w *reasons) of(ctx context.Context, j *jobRow) (string, error) {
 		return "", err
 	}
 	const begin = "waiting for an agent in pool %s to accept the request: "
+	image, err := w.image(ctx, j)
+	if err != nil {
+		return "", err
+	}
 	say := func(format string, args ...any) (string, error) {
-		return fmt.Sprintf(begin, j.pool) + fmt.Sprintf(format, args...), nil
+		return fmt.Sprintf(begin, j.pool) + fmt.Sprintf(format, args...) + image, nil
 	}
 	switch {
 	case v.pool == nil:
@@ -145,6 +149,36 @@ func (w *reasons) of(ctx context.Context, j *jobRow) (string, error) {
 		whys = append(whys, fmt.Sprintf("%d %s", n, why))
 	}
 	return say("of the %d that could run it, %s; position %d in the queue", matching, strings.Join(whys, ", "), max(position, 1))
+}
+
+// image says of a job that names an image of hosted agents, and no pool, why it is in this one; it is empty for others.
+func (w *reasons) image(ctx context.Context, j *jobRow) (string, error) {
+	if j.pool != defaultPool {
+		return "", nil
+	}
+	plan, err := w.s.plan(ctx, j.run)
+	if err != nil || plan == nil {
+		return "", err
+	}
+	in := plan.Pool
+	for _, g := range plan.Stages {
+		if g.Name != j.stage {
+			continue
+		}
+		if g.Pool != nil {
+			in = g.Pool
+		}
+		for _, x := range g.Jobs {
+			if x.Name == j.phase && x.Pool != nil {
+				in = x.Pool
+			}
+		}
+	}
+	if in == nil || in.Name != "" || in.VMImage == "" {
+		return "", nil
+	}
+	return fmt.Sprintf(" (vmImage %s names an image of hosted agents, which this server has not: without the name of a pool, a job waits in pool %s)",
+		clip(in.VMImage, 80), defaultPool), nil
 }
 
 // stageWaits says what a stage waits for; empty if for nothing but other stages.
