@@ -62,6 +62,11 @@ func (t *Task) run(ctx context.Context, c *task.Context, all map[string]executio
 	if err != nil {
 		return err
 	}
+	for i, e := range endpoints {
+		if endpoints[i], err = withKeys(ctx, c, e); err != nil {
+			return err
+		}
+	}
 	env, err := environment(c, inputs, endpoints)
 	if err != nil {
 		return err
@@ -157,6 +162,22 @@ func (t *Task) inputs(c *task.Context) (map[string]string, []*work.Endpoint, err
 		}
 	}
 	return values, endpoints, nil
+}
+
+// withKeys gives a connection to AWS that has a role and no keys the keys that the job gets for it: tasks ask for identity tokens
+// where only Azure has them.
+func withKeys(ctx context.Context, c *task.Context, e *work.Endpoint) (*work.Endpoint, error) {
+	if !strings.EqualFold(e.Type, "AWS") || !strings.EqualFold(e.Scheme, "WorkloadIdentityFederation") {
+		return e, nil
+	}
+	keys, err := c.Keys(ctx, e.ID)
+	if err != nil {
+		return nil, err
+	}
+	with := *e
+	with.Scheme = "UsernamePassword"
+	with.Auth = map[string]string{"username": keys.AccessKeyID, "password": keys.SecretAccessKey, "sessionToken": keys.SessionToken}
+	return &with, nil
 }
 
 // visible decides a visibleRule, such as "a = b && c != d". What it can't read is not visible, and so not required.

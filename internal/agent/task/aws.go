@@ -133,6 +133,16 @@ func (c *Context) aws(ctx context.Context, connection string) (*account, error) 
 	return a, nil
 }
 
+// Keys returns keys of AWS for a program that knows nothing of the job's identity token: of a service connection that has a role and
+// no keys of its own. They last for an hour.
+func (c *Context) Keys(ctx context.Context, connection string) (aws.Credentials, error) {
+	a, err := c.aws(ctx, connection)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	return a.config.Credentials.Retrieve(ctx)
+}
+
 // mine returns credentials of the job's own identity that last a while.
 func (c *Context) mine(ctx context.Context) (*work.Credentials, error) {
 	if m := c.Job.Credentials; m != nil && m.Expires.Sub(c.Now()) > 5*time.Minute {
