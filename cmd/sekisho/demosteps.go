@@ -307,12 +307,14 @@ func (d *demonstration) suggestions(program, dir string) []suggestion {
 			program + " login --client podman --data " + dir,
 			"podman pull --tls-verify=false " + image + "@" + d.hash.String(),
 		}},
-		{"Run the pipeline again, and watch it", []string{program + " run start --data " + dir + " -p " + demoProject + " " + demoPipeline + " --watch"}},
 		{"See who did what, and why it was refused", []string{program + " audit --data " + dir, program + " why --data " + dir + " " + d.refused}},
 	}
 	if runtime.GOOS == "linux" {
 		list[1].commands = append(list[1].commands, "docker run --rm "+image+":"+demoTag)
 		list[2].commands = append(list[2].commands, "podman run --rm --tls-verify=false "+image+":"+demoTag)
+	}
+	if d.in.Git.Available() == nil {
+		list = append(list, suggestion{"Run the pipeline again, and watch it", []string{program + " run start --data " + dir + " -p " + demoProject + " " + demoPipeline + " --watch"}})
 	}
 	return list
 }
