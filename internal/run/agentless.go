@@ -149,7 +149,8 @@ func (s *Service) serverStep(ctx context.Context, c Claim, st work.Step, vars fu
 	if st.Condition != "" && !strings.EqualFold(strings.ReplaceAll(st.Condition, " ", ""), "succeeded()") {
 		return work.Failed, fmt.Sprintf("%s: conditions of steps can't be decided in agentless jobs; put it at the job", st.File)
 	}
-	switch taskName(st.Task) {
+	name, _, _ := strings.Cut(st.Task, "@")
+	switch fold(name) {
 	case "manualvalidation":
 		var notify []string
 		for _, who := range strings.FieldsFunc(cmp.Or(input("approvers"), input("notifyUsers")), func(r rune) bool { return r == '\n' || r == ',' }) {

@@ -1,11 +1,9 @@
 package run
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,7 +12,6 @@ import (
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/pipeline"
 	"github.com/sekisho/sekisho/internal/pipeline/flow"
-	"github.com/sekisho/sekisho/internal/pipeline/macro"
 	"github.com/sekisho/sekisho/internal/pool"
 	"github.com/sekisho/sekisho/internal/project"
 	"github.com/sekisho/sekisho/internal/seal"
@@ -71,23 +68,15 @@ func (s *Service) assemble(ctx context.Context, c Claim, a *pool.Agent) (*work.J
 	if err := b.decide(); err != nil {
 		return nil, err
 	}
-	j := &work.Job{
-		ID: c.Job, Attempt: c.Attempt, Identity: who.Identity, DisplayName: row.DisplayName,
-		TimeoutMinutes: int(row.timeout / 60e6), CancelTimeoutMinutes: int(row.cancelTimeout / 60e6),
-		Variables: b.variables, Container: b.set.Container, RegistryHosts: s.o.RegistryHosts, Region: s.o.Region,
+	made, err := flow.Assemble(plan, b.set, b.variables, b.surroundings())
+	if err != nil {
+		return nil, &brokenError{err}
 	}
-	j.Workspace = b.set.Job.WorkspaceClean
-	b.job = j
-	if err := b.steps(); err != nil {
-		return nil, err
-	}
-	if err := b.repositories(); err != nil {
-		return nil, err
-	}
-	if err := b.containers(); err != nil {
-		return nil, err
-	}
-	if err := b.endpoints(); err != nil {
+	j := made.Job
+	j.ID, j.Attempt, j.Identity = c.Job, c.Attempt, who.Identity
+	j.DisplayName, j.TimeoutMinutes, j.CancelTimeoutMinutes = row.DisplayName, int(row.timeout/60e6), int(row.cancelTimeout/60e6)
+	j.RegistryHosts, j.Region, j.Masks = s.o.RegistryHosts, s.o.Region, b.masks
+	if err := b.endpoints(made); err != nil {
 		return nil, err
 	}
 	names := []string{r.spec.RepositoryName}
@@ -116,9 +105,6 @@ type builder struct {
 
 	set       *flow.Settings
 	variables []work.Variable
-	job       *work.Job
-	wanted    []string // connections, by name or id
-	perhaps   []string // what may be names of connections
 	masks     []string
 }
 
@@ -244,282 +230,64 @@ func (b *builder) secretOutputs(st *flow.State) error {
 	return nil
 }
 
-func (b *builder) lookup(name string) (string, bool) {
-	for i := len(b.variables) - 1; i >= 0; i-- {
-		if v := b.variables[i]; strings.EqualFold(v.Name, name) && !v.Secret {
-			return v.Value, true
-		}
+// surroundings are what flow does not know of the run.
+func (b *builder) surroundings() *flow.Surroundings {
+	sp := b.run.spec
+	r := &flow.Surroundings{
+		Self: work.Repository{ID: sp.Repository, Name: sp.RepositoryName, Type: "git", URL: "/git/" + sp.RepositoryName, Ref: b.run.Ref, Version: b.run.Commit},
+		Repository: func(alias string) (work.Repository, bool) {
+			p, ok := sp.Repositories[fold(alias)]
+			name := p.Project + "/" + p.Name
+			return work.Repository{ID: p.ID, Name: name, Type: "git", URL: "/git/" + name, Ref: p.Ref, Version: p.Commit}, ok
+		},
+		Downloads: []work.Artifacts{{Alias: "current", Run: b.run.ID}},
+		Native:    func(ref string) bool { _, _, ok := task.Lookup(ref); return ok },
 	}
-	return "", false
+	for _, p := range sp.Pipelines {
+		r.Downloads = append(r.Downloads, work.Artifacts{Alias: p.Alias, Run: p.RunID})
+	}
+	return r
 }
 
-// Tasks whose presence says that a job does by itself what else is done for it.
-const (
-	checkoutTask = "checkout"
-	downloadTask = "downloadpipelineartifact"
-)
-
-func taskName(ref string) string {
-	name, _, _ := strings.Cut(ref, "@")
-	return strings.ToLower(name)
-}
-
-// steps makes the steps of the job, with those that nobody wrote: the checkout of the repository, and for a deployment job the
-// download of what the run has published.
-func (b *builder) steps() error {
-	var list []work.Step
-	checkout, download := false, false
-	for _, st := range b.set.Steps {
-		w, err := b.step(st)
-		if err != nil {
-			return err
+// endpoints opens the service connections that the job uses, and no others: what those are, flow says.
+func (b *builder) endpoints(made *flow.Assembled) error {
+	j := made.Job
+	if !b.run.Trusted {
+		if len(made.Connections) > 0 {
+			return broken("the run is of a pull request from outside, and may not use service connections (%s)", strings.Join(made.Connections, ", "))
 		}
-		inputs := w.Inputs
-		switch taskName(st.Task) {
-		case checkoutTask:
-			checkout = true
-			if strings.EqualFold(inputs["repository"], "none") {
-				continue
-			}
-		case downloadTask:
-			if strings.EqualFold(strings.TrimSpace(st.Condition), "false") { // download: none
-				download = true
-				continue
-			}
-			if st.Hook != "" || b.set.Job.Deployment != nil {
-				download = true
-			}
-		}
-		list = append(list, w)
+		return nil
 	}
-	deployment := b.set.Job.Deployment != nil
-	if !checkout && !deployment && !b.row.server {
-		list = append([]work.Step{{Task: "checkout@1", DisplayName: "Checkout " + lastPart(b.run.spec.RepositoryName), Inputs: map[string]string{"repository": "self"}, Enabled: true}}, list...)
-	}
-	if deployment && !download && !b.row.server {
-		b.job.Downloads = append(b.job.Downloads, work.Artifacts{Alias: "current", Run: b.run.ID})
-		for _, p := range b.run.spec.Pipelines {
-			b.job.Downloads = append(b.job.Downloads, work.Artifacts{Alias: p.Alias, Run: p.RunID})
-		}
-	}
-	for i := range list {
-		list[i].ID = fmt.Sprintf("%03d", i+1)
-	}
-	b.job.Steps = list
-	return nil
-}
-
-func (b *builder) step(st flow.Step) (work.Step, error) {
-	w := work.Step{
-		Name: st.Name, DisplayName: cmp.Or(st.DisplayName, st.Task), Task: st.Task, Inputs: map[string]string{}, Condition: st.Condition,
-		Enabled: !strings.EqualFold(strings.TrimSpace(st.Enabled), "false"), ContinueOnError: st.ContinueOnError, Hook: st.Hook, File: st.Pos.String(),
-	}
-	_, _, native := task.Lookup(st.Task)
-	native = native || taskName(st.Task) == checkoutTask
-	for _, kv := range st.Inputs {
-		w.Inputs[kv.Key] = kv.Value
-		name := strings.TrimSpace(macro.Expand(kv.Value, b.lookup))
-		switch {
-		case name == "" || strings.Contains(name, "$("):
-		case isConnectionInput(kv.Key):
-			b.want(name)
-		case !native:
-			b.suppose(name)
-		}
-	}
-	for _, kv := range st.Env {
-		w.Env = append(w.Env, work.Pair{Name: kv.Key, Value: kv.Value})
-	}
-	var err error
-	if w.TimeoutMinutes, err = b.number(st, "timeoutInMinutes", st.TimeoutInMinutes); err != nil {
-		return w, err
-	}
-	if w.Retries, err = b.number(st, "retryCountOnTaskFailure", st.Retries); err != nil {
-		return w, err
-	}
-	w.Retries = min(w.Retries, 10)
-	if t := st.Target; t != nil {
-		w.Target = &work.Target{Container: t.Container, Commands: t.Commands, SettableVariables: t.SettableVariables}
-	}
-	return w, nil
-}
-
-// number reads a number of a step, which may have macros in it.
-func (b *builder) number(st flow.Step, what, text string) (int, error) {
-	text = strings.TrimSpace(macro.Expand(text, b.lookup))
-	if text == "" {
-		return 0, nil
-	}
-	var n float64
-	if _, err := fmt.Sscanf(text, "%g", &n); err != nil || n < 0 || n > 1e6 {
-		return 0, broken("%s: %s is %q, it must be a number", st.Pos, what, clip(text, 80))
-	}
-	return int(n), nil
-}
-
-// connectionInputs are the inputs of tasks that name a service connection.
-var connectionInputs = []string{
-	"awscredentials", "containerregistry", "dockerregistryendpoint", "dockerregistryserviceconnection", "azuresubscription", "connectedservicename",
-	"connectedservicenamearm", "kubernetesserviceendpoint", "kubernetesserviceconnection", "serviceconnection", "serviceendpoint",
-	"externalfeedcredentials", "customendpoint", "publishendpoint", "nugetserviceconnections", "npmserviceconnection",
-	"sshendpoint", "githubconnection", "sonarqube", "sonarcloud", "connectedservice",
-}
-
-func isConnectionInput(name string) bool { return slices.Contains(connectionInputs, fold(name)) }
-
-func (b *builder) want(name string) {
-	for _, one := range strings.Split(name, ",") {
-		if one = strings.TrimSpace(one); one != "" && !slices.Contains(b.wanted, one) {
-			b.wanted = append(b.wanted, one)
-		}
-	}
-}
-
-// connectionName is what can be the name of a service connection.
-var connectionName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$`)
-
-const maxSupposed = 200 // names that are looked up for a job
-
-// suppose notes what may name service connections: which inputs of a published task do, only its definition says, which the agent has.
-func (b *builder) suppose(value string) {
-	for _, one := range strings.Split(value, ",") {
-		if one = strings.TrimSpace(one); connectionName.MatchString(one) && !slices.Contains(b.perhaps, one) && len(b.perhaps) < maxSupposed {
-			b.perhaps = append(b.perhaps, one)
-		}
-	}
-}
-
-// repositories lists what steps may check out.
-func (b *builder) repositories() error {
-	j := b.job
-	j.Repositories = []work.Repository{{
-		Alias: "self", ID: b.run.spec.Repository, Name: b.run.spec.RepositoryName, Type: "git", URL: "/git/" + b.run.spec.RepositoryName,
-		Ref: b.run.Ref, Version: b.run.Commit,
-	}}
-	used := func(alias string) bool {
-		for _, st := range j.Steps {
-			if taskName(st.Task) == checkoutTask && strings.EqualFold(st.Inputs["repository"], alias) {
-				return true
-			}
-		}
-		return slices.ContainsFunc(b.set.Job.Uses.Repositories, func(name string) bool { return strings.EqualFold(name, alias) })
-	}
-	for _, repo := range b.plan.Resources.Repositories {
-		if strings.EqualFold(repo.Alias, "self") || !used(repo.Alias) {
-			continue
-		}
-		p, ok := b.run.spec.Repositories[fold(repo.Alias)]
-		if !ok {
-			return broken("%s: repository %s was not resolved when the run was started", repo.Pos, repo.Alias)
-		}
-		name := p.Project + "/" + p.Name
-		j.Repositories = append(j.Repositories, work.Repository{Alias: repo.Alias, ID: p.ID, Name: name, Type: "git", URL: "/git/" + name, Ref: p.Ref, Version: p.Commit})
-	}
-	return nil
-}
-
-// containers lists the images that steps and services of the job run in.
-func (b *builder) containers() error {
-	j := b.job
-	add := func(alias string) error {
-		if alias == "" || strings.EqualFold(alias, "host") || slices.ContainsFunc(j.Containers, func(c work.Container) bool { return strings.EqualFold(c.Alias, alias) }) {
-			return nil
-		}
-		for i := range b.plan.Resources.Containers {
-			if c := &b.plan.Resources.Containers[i]; strings.EqualFold(c.Alias, alias) {
-				j.Containers = append(j.Containers, b.container(c))
-				return nil
-			}
-		}
-		return broken("there is no container %s in resources", alias)
-	}
-	if c := b.set.InlineContainer; c != nil {
-		w := b.container(c)
-		w.Alias = cmp.Or(w.Alias, "job")
-		j.Containers, j.Container = append(j.Containers, w), w.Alias
-	} else if j.Container != "" {
-		known := slices.ContainsFunc(b.plan.Resources.Containers, func(c pipeline.Container) bool { return strings.EqualFold(c.Alias, j.Container) })
-		if !known { // an image by its name
-			j.Containers = append(j.Containers, work.Container{Alias: j.Container, Image: j.Container})
-		} else if err := add(j.Container); err != nil {
-			return err
-		}
-	}
-	for _, kv := range b.set.Services {
-		if err := add(kv.Value); err != nil {
-			return err
-		}
-		if j.Services == nil {
-			j.Services = map[string]string{}
-		}
-		j.Services[kv.Key] = kv.Value
-	}
-	for _, st := range j.Steps {
-		if st.Target != nil && st.Target.Container != "" && !strings.Contains(st.Target.Container, "$(") {
-			if err := add(st.Target.Container); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (b *builder) container(c *pipeline.Container) work.Container {
-	text := func(s string) string { return macro.Expand(s, b.lookup) }
-	w := work.Container{
-		Alias: c.Alias, Image: text(c.Image), Endpoint: text(c.Endpoint), Options: text(c.Options), Ports: c.Ports, Volumes: c.Volumes,
-		MountReadOnly: c.MountReadOnly, MapDockerSocket: c.MapDockerSocket == nil || *c.MapDockerSocket,
-	}
-	for _, kv := range c.Env {
-		w.Env = append(w.Env, work.Pair{Name: kv.Key, Value: kv.Value})
-	}
-	if w.Endpoint != "" {
-		b.want(w.Endpoint)
-	}
-	return w
-}
-
-// endpoints opens the service connections that the job uses.
-func (b *builder) endpoints() error {
-	j := b.job
-	if len(b.wanted) > 0 {
-		if !b.run.Trusted {
-			return broken("the run is of a pull request from outside, and may not use service connections (%s)", strings.Join(b.wanted, ", "))
-		}
-		for _, name := range b.wanted {
-			list, err := b.s.o.Projects.Endpoints(b.ctx, *b.who, name)
-			var denied *project.NotAuthorizedError
-			switch {
-			case errors.As(err, &denied):
-				return &brokenError{err}
-			case errors.Is(err, project.ErrNotFound):
-				// Some tasks have inputs of such names that are something else, such as an address.
-				if strings.Contains(name, "://") || strings.Contains(name, "/") {
-					continue
-				}
-				return broken("there is no service connection %s in project %s; make one with: sekisho connection create -p %s %q", name, b.run.Project, b.run.Project, name)
-			case err != nil:
-				return fmt.Errorf("service connection %s: %w", name, err)
-			}
-			j.Endpoints = append(j.Endpoints, list...)
-		}
-	}
-	for _, name := range b.perhaps {
-		if !b.run.Trusted || slices.Contains(b.wanted, name) {
-			continue
-		}
+	add := func(name string) error {
 		list, err := b.s.o.Projects.Endpoints(b.ctx, *b.who, name)
-		var denied *project.NotAuthorizedError
-		switch {
+		for _, e := range list {
+			if !slices.ContainsFunc(j.Endpoints, func(have work.Endpoint) bool { return have.ID == e.ID }) { // by its name and by its id
+				j.Endpoints = append(j.Endpoints, e)
+			}
+		}
+		return err
+	}
+	var denied *project.NotAuthorizedError
+	for _, name := range made.Connections {
+		switch err := add(name); {
+		case errors.As(err, &denied):
+			return &brokenError{err}
+		case errors.Is(err, project.ErrNotFound):
+			// Some tasks have inputs of such names that are something else, such as an address.
+			if strings.Contains(name, "/") {
+				continue
+			}
+			return broken("there is no service connection %s in project %s; make one with: sekisho connection create -p %s %q", name, b.run.Project, b.run.Project, name)
+		case err != nil:
+			return fmt.Errorf("service connection %s: %w", name, err)
+		}
+	}
+	for _, name := range made.Mentions {
+		switch err := add(name); {
 		case errors.Is(err, project.ErrNotFound) || errors.As(err, &denied):
 			continue // the word may mean something else; if not, the task says that it misses the connection
 		case err != nil:
 			return fmt.Errorf("service connection %s: %w", name, err)
-		}
-		for _, e := range list {
-			if !slices.ContainsFunc(j.Endpoints, func(have work.Endpoint) bool { return have.ID == e.ID }) {
-				j.Endpoints = append(j.Endpoints, e)
-			}
 		}
 	}
 	for i := range j.Containers {
@@ -529,6 +297,5 @@ func (b *builder) endpoints() error {
 			}
 		}
 	}
-	j.Masks = b.masks
 	return nil
 }

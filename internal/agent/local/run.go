@@ -33,6 +33,8 @@ type Options struct {
 
 	Work   string         // folder with the jobs' work folders, kept from run to run
 	Worker worker.Options // Work, Checkout and Console are filled in
+	// Run runs a job. Nil: the worker does.
+	Run func(ctx context.Context, job *work.Job, server work.Server, o worker.Options) (work.Result, error)
 	// Say is told what happens, Line each line of output, with the job and the step it is of.
 	Say  func(text string)
 	Line func(job, step, line string)
@@ -298,7 +300,11 @@ func (e *execution) start(ctx context.Context, a flow.Action) {
 		if end.err = os.MkdirAll(w.Work, 0o755); end.err != nil {
 			return
 		}
-		end.result, end.err = worker.Run(ctx, job, server, w)
+		run := e.o.Run
+		if run == nil {
+			run = worker.Run
+		}
+		end.result, end.err = run(ctx, job, server, w)
 		end.outputs = map[string]string{}
 		for _, rec := range server.Records() {
 			for _, o := range rec.Outputs {
