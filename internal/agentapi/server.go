@@ -159,18 +159,18 @@ func (s *Server) Serve(w *httpx.Response, r *http.Request) error {
 	if limit == 0 {
 		limit = maxSmall
 	}
+	if byToken(name) { // before the body: of those who are nobody, none is kept in memory
+		if err := s.authenticate(r.Context(), c, r.Method); err != nil {
+			return s.fail(w, r, err)
+		}
+		w.Event.Principal = c.agent.ARN
+	}
 	body, err := httpx.ReadBody(r, limit)
 	if err != nil {
 		return err
 	}
 	if c.proof != nil && c.proof.Body != sha256.Sum256(body) {
 		return s.fail(w, r, connect.NewError(connect.CodeUnauthenticated, errors.New("the body is not the one that the proof is over")))
-	}
-	if byToken(name) {
-		if err := s.authenticate(r.Context(), c, r.Method); err != nil {
-			return s.fail(w, r, err)
-		}
-		w.Event.Principal = c.agent.ARN
 	}
 	if name == "Acquire" || name == "Approve" || name == "Demand" { // an answer that is meant to be late
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(rpc.MaxWait + time.Minute))

@@ -219,7 +219,7 @@ func (s *step) Attach(ctx context.Context, kind, name, file string) error {
 	if err != nil {
 		return err
 	}
-	if kind == command.Summary || kind == command.Log {
+	if strings.EqualFold(kind, command.Summary) || strings.EqualFold(kind, command.Log) {
 		data = []byte(s.j.masker.String(string(data))) // people read these in the run's page
 	}
 	return s.j.server.Attach(ctx, work.Attachment{Step: s.def.ID, Type: kind, Name: s.j.masker.String(name), Data: data})

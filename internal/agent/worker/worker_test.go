@@ -537,6 +537,30 @@ func TestSecretOutput(t *testing.T) {
 	}
 }
 
+// TestSummary: what people read of a step's files has no secret in it, however the kind is written.
+func TestSummary(t *testing.T) {
+	for _, kind := range []string{"Distributedtask.Core.Summary", "distributedtask.core.SUMMARY"} {
+		b := newBench(t, bash("echo very-secret-value >x.md; echo \"##vso[task.addattachment type="+kind+";name=x]$PWD/x.md\""))
+		b.job.Variables = []work.Variable{{Name: "pw", Value: "very-secret-value", Secret: true}}
+		b.must(work.Succeeded)
+		found := false
+		err := filepath.WalkDir(b.run.Dir, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			found = found || strings.HasPrefix(string(text), "***")
+			if strings.Contains(string(text), "very-secret-value") {
+				t.Errorf("%s has the secret", path)
+			}
+			return err
+		})
+		if err != nil || !found {
+			t.Errorf("%s: %t, %v", kind, found, err)
+		}
+	}
+}
+
 func TestUnknownTask(t *testing.T) {
 	s := work.Step{Task: "NoSuchTask@1", DisplayName: "nothing"}
 	b := newBench(t, s)
