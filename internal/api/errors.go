@@ -10,6 +10,7 @@ import (
 	"github.com/sekisho/sekisho/internal/httpx"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/directory"
+	"github.com/sekisho/sekisho/internal/iam/issuer"
 	"github.com/sekisho/sekisho/internal/iam/sigv4"
 	"github.com/sekisho/sekisho/internal/pool"
 	"github.com/sekisho/sekisho/internal/project"
@@ -140,9 +141,16 @@ func domain(err error) *Error {
 		}
 		return conflict.answer(err.Error(), "")
 	}
+	if e, ok := errors.AsType[*issuer.AudienceError](err); ok {
+		return invalid.answer(e.Error(), "audience")
+	}
 	switch e, ok := errors.AsType[*iam.TokenError](err); {
 	case ok:
 		return invalid.answer(e.Error(), "")
+	case errors.Is(err, project.ErrUntrusted), errors.Is(err, run.ErrNoJob):
+		return refused.answer(err.Error(), "")
+	case errors.Is(err, work.ErrClaimLost):
+		return conflict.answer(err.Error(), "")
 	case errors.Is(err, iam.ErrNoToken), errors.Is(err, work.ErrNotFound):
 		return missing.answer(err.Error(), "")
 	case errors.Is(err, iam.ErrPrincipalGone):

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	agentwork "github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/agentapi"
 	"github.com/sekisho/sekisho/internal/api"
 	"github.com/sekisho/sekisho/internal/awsapi"
@@ -217,6 +218,7 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 	downloads := in.agentDownloads()
 	health := in.health()
 	people := in.people(aws)
+	jobs := in.api.JobIdentity(in.Runs, agents)
 	return func(w *httpx.Response, r *http.Request) error {
 		path := r.URL.Path
 		switch {
@@ -235,6 +237,8 @@ func (in *Instance) route(metrics httpx.Handler) httpx.Handler {
 			return aws.Serve(w, r)
 		case strings.HasPrefix(path, api.Prefix):
 			return people(w, r)
+		case path == agentwork.IdentityPath:
+			return jobs(w, r)
 		case strings.HasPrefix(path, issuer.Path+"/"):
 			return in.oidc(w, r)
 		case w.Origin.Endpoint != "" && in.endpoint(w.Origin.Endpoint) == nil:

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sekisho/sekisho/internal/agent/work"
+	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/project"
 )
 
@@ -91,7 +92,7 @@ func (v *server) IdentityToken(ctx context.Context, audience string) (string, er
 	if err != nil {
 		return "", err
 	}
-	return v.s.o.Projects.IdentityToken(ctx, *j, audience)
+	return v.s.identityToken(ctx, iam.SystemCaller(j.Identity.Account, "agent/"+v.c.Agent), j, audience)
 }
 
 func (v *server) Login(ctx context.Context) (*work.Credentials, error) {

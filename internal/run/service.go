@@ -151,6 +151,8 @@ type Service struct {
 	hub   *hub
 	plans *planCache
 
+	identities identities
+
 	opened  time.Time
 	stop    context.CancelFunc
 	running sync.WaitGroup

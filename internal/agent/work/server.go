@@ -21,6 +21,9 @@ var (
 // could not renew must have ended it. Agents of other versions rely on it, so it may become longer and not shorter.
 const Lease = 45 * time.Second
 
+// IdentityPath is where a script of a job asks for the job's identity token, below the server's URL.
+const IdentityPath = "/oidc/token"
+
 // Server is what a running job asks of the server. All calls may be made concurrently, may be repeated, and return
 // [ErrClaimLost] once the claim no longer counts. Connections that break are the business of whoever implements it:
 // an error is final for that call.

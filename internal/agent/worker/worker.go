@@ -444,6 +444,10 @@ func (j *job) define() error {
 		}
 	}
 	if j.Token != "" {
+		request := work.Variable{Name: "System.OidcRequestUri", Value: strings.TrimSuffix(j.Server, "/") + work.IdentityPath, ReadOnly: true, From: "agent"}
+		if err := j.vars.define(request); err != nil {
+			return err
+		}
 		return j.vars.define(work.Variable{Name: "System.AccessToken", Value: j.Token, Secret: true, ReadOnly: true, From: "agent"})
 	}
 	return nil

@@ -570,6 +570,18 @@ func TestUnknownTask(t *testing.T) {
 	}
 }
 
+// TestOidcRequest: a script has the address that gives its identity token, and the job's token where it says so and nowhere else.
+func TestOidcRequest(t *testing.T) {
+	s := bash("echo \"uri $SYSTEM_OIDCREQUESTURI\"; echo \"token ${#TOKEN} ${#SYSTEM_ACCESSTOKEN}\"")
+	s.Env = []work.Pair{{Name: "TOKEN", Value: "$(System.AccessToken)"}}
+	b := newBench(t, s)
+	b.job.Token, b.job.Server = "the-token-of-the-job", "https://sekisho.example"
+	b.must(work.Succeeded)
+	if all := strings.Join(b.lines, "\n"); !strings.Contains(all, "uri https://sekisho.example/oidc/token") || !strings.Contains(all, "token 20 0") {
+		t.Error(all)
+	}
+}
+
 // TestSecrets looks for the job's secrets in everything that is told of it.
 func TestSecrets(t *testing.T) {
 	const secret, token = "very-secret-value", "the-token-of-the-job"
