@@ -24,12 +24,13 @@ type tally struct {
 	attempts map[string]int // by state
 	retried  int            // jobs that an agent was lost of and that ended all the same
 	lostBy   map[string]int // attempts, by agent
+	released map[string]int // attempts, by cause
 	logs     int
 	logBytes int64
 }
 
 func newTally() *tally {
-	return &tally{jobs: map[work.Result]int{}, attempts: map[string]int{}, lostBy: map[string]int{}}
+	return &tally{jobs: map[work.Result]int{}, attempts: map[string]int{}, lostBy: map[string]int{}, released: map[string]int{}}
 }
 
 // checker looks at a run that has ended.
@@ -104,7 +105,9 @@ func (c *checker) job(w *wanted, j *run.Job) {
 			if a.Result != "" || a.Cause == "" {
 				c.errorf("%s: attempt %d is lost, with the result %q and the cause %q", name, a.Number, a.Result, a.Cause)
 			}
-		case "released", "unanswered":
+		case "released":
+			c.tally.released[a.Cause]++
+		case "unanswered":
 		default:
 			c.errorf("%s: attempt %d is %q", name, a.Number, a.State)
 		}

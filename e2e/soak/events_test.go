@@ -98,32 +98,33 @@ func (f *follower) stream(ctx context.Context) error {
 // told is what the events said.
 type told struct {
 	completed map[string]int    // by job: how often it was told that it ended
-	busy      map[string]string // by agent: the job it has
 	agents    map[string]string // by job: the agent that has it
+	at        string            // the agent whose job has just begun a step; "" if the last event was another one
 	events    int
 	lost      int // issues that say so
 }
 
 func newTold() *told {
-	return &told{completed: map[string]int{}, busy: map[string]string{}, agents: map[string]string{}}
+	return &told{completed: map[string]int{}, agents: map[string]string{}}
 }
 
 // take notes an event, and reports whether it is the end of a job.
 func (o *told) take(e api.RunEvent) bool {
 	o.events++
+	o.at = ""
+	if e.Type == run.StepEvent && e.State == work.InProgress {
+		o.at = o.agents[e.Job]
+	}
 	if e.Type == run.IssueEvent && e.Issue != nil && strings.HasPrefix(e.Issue.Message, "The agent was lost: ") {
 		o.lost++
 	}
 	if e.Type != run.JobEvent || e.Job == "" {
 		return false
 	}
-	if had := o.agents[e.Job]; had != "" && o.busy[had] == e.Job {
-		delete(o.busy, had)
-	}
 	delete(o.agents, e.Job)
 	switch e.State {
 	case work.InProgress:
-		o.busy[e.Agent], o.agents[e.Job] = e.Job, e.Agent
+		o.agents[e.Job] = e.Agent
 	case work.Completed:
 		o.completed[e.Job]++
 		return true

@@ -21,14 +21,15 @@ import (
 type size struct {
 	runs, jobs, agents       int
 	serverKills, agentsKills int
+	away                     int // how many jobs end, at most, before an agent comes back that does not at once
 }
 
 // sizes are the small one, and that of SEKISHO_SOAK.
 var (
-	small     = size{runs: 4, jobs: 100, agents: 8, serverKills: 3, agentsKills: 6}
-	smallPG   = size{runs: 2, jobs: 40, agents: 4, serverKills: 2, agentsKills: 3}
-	full      = size{runs: 10, jobs: 1000, agents: 50, serverKills: 10, agentsKills: 60}
-	fullPG    = size{runs: 4, jobs: 300, agents: 20, serverKills: 5, agentsKills: 20}
+	small     = size{runs: 4, jobs: 100, agents: 8, serverKills: 3, agentsKills: 6, away: 10}
+	smallPG   = size{runs: 2, jobs: 40, agents: 4, serverKills: 2, agentsKills: 3, away: 5}
+	full      = size{runs: 10, jobs: 1000, agents: 50, serverKills: 10, agentsKills: 60, away: 250}
+	fullPG    = size{runs: 4, jobs: 300, agents: 20, serverKills: 5, agentsKills: 20, away: 75}
 	masterKey = strings.Repeat("5a", 32)
 )
 
@@ -75,14 +76,14 @@ type kill struct {
 
 func drawKills(rng *rand.Rand, s size) []kill {
 	var list []kill
-	point := func() int { return 1 + rng.IntN(s.jobs*9/10) }
+	point := func() int { return 1 + rng.IntN(s.jobs*8/10) }
 	for range s.serverKills {
 		list = append(list, kill{after: point(), events: rng.IntN(8), server: true})
 	}
 	for i := range s.agentsKills {
 		k := kill{after: point(), events: rng.IntN(8), all: i%2 == 0}
 		if i%3 == 0 {
-			k.comeBack = rng.IntN(s.jobs / 4)
+			k.comeBack = rng.IntN(s.away)
 		}
 		list = append(list, k)
 	}
@@ -168,6 +169,9 @@ func soak(t *testing.T, seed uint64, s size, dsn string) {
 	}
 	t.Logf("%v for %d jobs (%.1f/s), by result %v; killed: the server %d times, agents %d times alone and %d with all they had started", took.Round(100*time.Millisecond),
 		s.jobs, float64(s.jobs)/took.Seconds(), tally.jobs, w.serverKills, w.crashes, w.machines)
+	for _, cause := range names(tally.released) {
+		t.Logf("%d attempts were given back: %s", tally.released[cause], cause)
+	}
 	t.Logf("attempts %v; %d jobs lost an agent and were done by another; %d events; %d logs with %d bytes", tally.attempts, tally.retried, w.told.events, tally.logs, tally.logBytes)
 }
 
@@ -199,7 +203,7 @@ func (w *world) carryOut(ids []int64, kills []kill) {
 			since = 0
 			w.comeBack(done)
 		}
-		for len(kills) > 0 && (done > kills[0].after || done == kills[0].after && since >= kills[0].events) {
+		for len(kills) > 0 && (done > kills[0].after || done == kills[0].after && since >= kills[0].events) && (kills[0].server || w.told.at != "") {
 			w.kill(kills[0], done)
 			kills = kills[1:]
 		}
@@ -216,28 +220,26 @@ func (w *world) kill(k kill, done int) {
 		w.server.start()
 		return
 	}
-	// Mostly one that has a job. Some must be left to do them.
-	var busy, idle []*agent
+	// Mostly one in the midst of a job. Some must be left to do them.
+	var at *agent
+	var alive []*agent
 	for _, a := range w.agents {
-		switch {
-		case a.cmd == nil:
-		case w.told.busy[a.name] != "":
-			busy = append(busy, a)
-		default:
-			idle = append(idle, a)
+		if a.cmd == nil {
+			continue
+		}
+		alive = append(alive, a)
+		if a.name == w.told.at {
+			at = a
 		}
 	}
-	from := busy
-	if len(busy) == 0 || len(idle) > 0 && w.rng.IntN(5) == 0 {
-		from = idle
-	}
-	if len(busy)+len(idle) <= w.size.agents/2 || len(from) == 0 {
+	if len(alive) <= w.size.agents/2 {
 		k.comeBack = 0
 	}
-	if len(from) == 0 {
-		return
+	a := at
+	if a == nil || w.rng.IntN(5) == 0 {
+		a = alive[w.rng.IntN(len(alive))]
 	}
-	a := from[w.rng.IntN(len(from))]
+	w.told.at = ""
 	a.kills++
 	if k.all {
 		w.machines++
