@@ -61,3 +61,19 @@ func TestLowerCamel(t *testing.T) {
 		}
 	}
 }
+
+// Shared is exported, as what is embedded by a pointer must be to be read back.
+type Shared struct{ ID string }
+
+// TestEncodeEmbedded has the fields of what is embedded once, not beneath its name as well.
+func TestEncodeEmbedded(t *testing.T) {
+	type tree struct {
+		*Shared
+		Name string
+	}
+	for want, v := range map[string]tree{`{"id":"1","name":"n"}`: {&Shared{"1"}, "n"}, `{"name":"n"}`: {nil, "n"}} {
+		if got, err := encode(v); err != nil || string(got) != want+"\n" {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
+	}
+}
