@@ -34,6 +34,13 @@ const serveEnv = "SEKISHO_TEST_SERVE"
 const rotateEnv = "SEKISHO_TEST_ROTATE"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(workerEnv) != "" {
+		if err := workerChild(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(rotateEnv); dir != "" {
 		if err := rotateChild(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
