@@ -65,6 +65,10 @@ func part(parts []string, i int) int {
 	return n
 }
 
+// Outside is the capability of agents that may have jobs of pull requests from outside, whose steps anybody may have written:
+// agents of one job, which leave nothing to a next one, and those that people say so of.
+const Outside = "Sekisho.Outside"
+
 // Capabilities returns what the agent can do: what it found, what people gave it, and what it is.
 func (a *Agent) Capabilities() map[string]string {
 	can := maps.Clone(a.System)
@@ -79,6 +83,9 @@ func (a *Agent) Capabilities() map[string]string {
 		if value != "" {
 			can[name] = value
 		}
+	}
+	if a.OneJob {
+		can[Outside] = "true"
 	}
 	return can
 }

@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -293,6 +294,9 @@ func (x *change) instanceReady(g *stage, p *phase, j *jobRow) error {
 	j.pool, j.demands, j.server = set.Pool, set.Demands, set.Server
 	if j.pool == "" {
 		j.pool = defaultPool
+	}
+	if !x.run.Trusted { // what its steps read on an agent, its key among it, would be good for the jobs of others
+		j.demands = append(slices.Clone(j.demands), pool.Outside)
 	}
 	if j.server {
 		j.pool = ""

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/meta"
+	"github.com/sekisho/sekisho/internal/pool"
 	"github.com/sekisho/sekisho/internal/project"
 	"github.com/sekisho/sekisho/internal/run"
 )
@@ -249,6 +250,21 @@ func TestOutside(t *testing.T) {
 		w.complete(c, work.Succeeded)
 		pull := w.repos.commit("refs/pull/7/merge", map[string]string{"azure-pipelines.yml": yaml})
 		w.push("refs/pull/7/merge", "0000000000000000000000000000000000000000", pull)
+		// Its steps could read the key of an agent that stays: such an agent has nothing for it, unless people say so.
+		w.idle()
+		tree := w.tree(w.runs()[0].ID)
+		if waits := tree.Stages[0].Jobs[0].Legs[0].Waits; !strings.Contains(waits, "go to agents of one job") {
+			t.Errorf("it waits for %q", waits)
+		}
+		now, stop := context.WithCancel(t.Context())
+		stop()
+		if j, err := w.Acquire(now, a); j != nil {
+			t.Fatalf("an agent that stays got %s, %v", j.ID, err)
+		}
+		if err := w.pools.SetCapabilities(t.Context(), w.root, "Default", "one", map[string]string{pool.Outside: "true"}); err != nil {
+			t.Fatal(err)
+		}
+		w.Reconsider(w.root.Account, "Default")
 		j, c = w.take(a)
 		if secret(j) == "hidden-value" || j.Credentials != nil || j.Identity.Reason != run.PullRequest {
 			t.Errorf("a pull request from outside got %q and %v", secret(j), j.Credentials)

@@ -88,6 +88,9 @@ func (s *Service) waitingFor(ctx context.Context, account, name string, after wa
 	})
 }
 
+// Reconsider has agents of a pool that wait look again at what there is, because one of them, or the pool, may do more now.
+func (s *Service) Reconsider(account, pool string) { s.hub.wake(poolTopic(account, pool)) }
+
 // Acquire waits until there is a job for an agent and gives it out. The agent has it once it acknowledged it. What the agent had
 // before and has not ended is over: it says so by asking. The error is that of ctx, or one of the database's.
 func (s *Service) Acquire(ctx context.Context, a *pool.Agent) (*work.Job, error) {

@@ -89,6 +89,9 @@ func (w *reasons) of(ctx context.Context, j *jobRow) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if !w.run.Trusted {
+		image += "; jobs of pull requests from outside go to agents of one job, and to those with the capability " + pool.Outside
+	}
 	say := func(format string, args ...any) (string, error) {
 		return fmt.Sprintf(begin, j.pool) + fmt.Sprintf(format, args...) + image, nil
 	}
