@@ -3,10 +3,13 @@ package main
 import (
 	"encoding/base64"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/sekisho/sekisho/internal/api"
@@ -31,6 +34,20 @@ var repositoryColumns = []column[git.Repository]{
 	{"PUSHED", func(r git.Repository) string { return timeCell(r.Pushed) }},
 	{"DESCRIPTION", func(r git.Repository) string { return r.Description }},
 }
+
+// repositoryDetails are the columns of one repository.
+var repositoryDetails = append(slices.Clone(repositoryColumns), column[git.Repository]{"OWN LIMITS", func(r git.Repository) string {
+	var words []string
+	for _, limit := range []struct {
+		what  string
+		bytes int64
+	}{{"push", r.MaxPush}, {"file", r.MaxObject}, {"all", r.MaxSize}} {
+		if limit.bytes > 0 {
+			words = append(words, limit.what+" "+humanSize(limit.bytes))
+		}
+	}
+	return strings.Join(words, ", ")
+}})
 
 func newGitCreate(c *cli) *cobra.Command {
 	var n api.NewRepository
@@ -94,13 +111,13 @@ func newGitShow(c *cli) *cobra.Command {
 			if err := c.call(cmd, "DescribeRepository", ref, &r); err != nil {
 				return err
 			}
-			return printOne(c, cmd, r, repositoryColumns)
+			return printOne(c, cmd, r, repositoryDetails)
 		},
 	}
 }
 
 func newGitUpdate(c *cli) *cobra.Command {
-	var description, branch, name string
+	var description, branch, name, push, file, size string
 	cmd := &cobra.Command{
 		Use: "update PROJECT/REPOSITORY", Short: "Change a repository", Args: usageOf(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -120,17 +137,34 @@ func newGitUpdate(c *cli) *cobra.Command {
 					*to.field = to.value
 				}
 			}
+			for flag, to := range map[string]struct {
+				field **int64
+				text  string
+			}{"max-push": {&in.Edit.MaxPush, push}, "max-file": {&in.Edit.MaxObject, file}, "max-size": {&in.Edit.MaxSize, size}} {
+				if !cmd.Flags().Changed(flag) {
+					continue
+				}
+				n, err := humanize.ParseBytes(to.text)
+				if err != nil || n > math.MaxInt64 {
+					return usage("--%s is a size such as 200MiB, or 0 for the server's own limit, and not %q", flag, to.text)
+				}
+				limit := int64(n)
+				*to.field = &limit
+			}
 			var r git.Repository
 			if err := c.call(cmd, "UpdateRepository", in, &r); err != nil {
 				return err
 			}
-			return printOne(c, cmd, r, repositoryColumns)
+			return printOne(c, cmd, r, repositoryDetails)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&description, "description", "", "what it is, for people")
 	f.StringVar(&branch, "branch", "", "its default branch")
 	f.StringVar(&name, "name", "", "its new name")
+	f.StringVar(&push, "max-push", "", "how large one push may be, such as 200MiB; 0: as the server's settings say")
+	f.StringVar(&file, "max-file", "", "how large one file may be; 0: as the server's settings say")
+	f.StringVar(&size, "max-size", "", "how large all of it may be; 0: as the server's settings say")
 	return cmd
 }
 

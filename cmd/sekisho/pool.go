@@ -24,7 +24,12 @@ func newPool(c *cli) *cobra.Command {
 var poolColumns = []column[pool.Pool]{
 	{"NAME", func(p pool.Pool) string { return p.Name }},
 	{"OPEN TO ALL", func(p pool.Pool) string { return yesNo(p.Open) }},
-	{"PIPELINES", func(p pool.Pool) string { return strings.Join(p.Pipelines, " ") }},
+	{"PIPELINES", func(p pool.Pool) string {
+		if len(p.PipelineNames) > 0 {
+			return strings.Join(p.PipelineNames, ", ") // there are spaces in names
+		}
+		return strings.Join(p.Pipelines, ", ")
+	}},
 	{"DESCRIPTION", func(p pool.Pool) string { return p.Description }},
 	{"CREATED", func(p pool.Pool) string { return timeCell(p.Created) }},
 }

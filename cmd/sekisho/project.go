@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -218,7 +219,7 @@ var pipelineColumns = []column[project.Pipeline]{
 	{"STATE", func(p project.Pipeline) string { return string(p.State) }},
 	{"FILE", func(p project.Pipeline) string { return p.Path }},
 	{"BRANCH", func(p project.Pipeline) string { return strings.TrimPrefix(p.DefaultBranch, "refs/heads/") }},
-	{"REPOSITORY", func(p project.Pipeline) string { return p.Repository }},
+	{"REPOSITORY", func(p project.Pipeline) string { return cmp.Or(p.RepositoryName, p.Repository) }},
 	{"ID", func(p project.Pipeline) string { return p.ID }},
 }
 

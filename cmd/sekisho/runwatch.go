@@ -51,6 +51,11 @@ func newRunLogs(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// Asked of every run, also of one that has no logs.
+			var may api.List[runs.LogInfo]
+			if err := c.call(cmd, "ListLogs", api.LogQuery{Run: id}, &may); err != nil {
+				return err
+			}
 			if follow {
 				return c.watch(cmd, id)
 			}
@@ -64,8 +69,16 @@ func newRunLogs(c *cli) *cobra.Command {
 				}
 				return !failed || step.Result == work.Failed || step.Result == work.Canceled
 			}
-			_, err = w.drain(cmd.Context())
-			return told(err)
+			if _, err = w.drain(cmd.Context()); err != nil {
+				return told(err)
+			}
+			for _, shown := range w.logs {
+				if shown.offset > 0 {
+					return nil
+				}
+			}
+			c.done(cmd, "run %d has no such logs", id)
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&job, "job", "", "only of this job, by its id or name")

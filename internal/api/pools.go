@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -29,13 +30,25 @@ type Queue interface {
 	Queued(ctx context.Context, account, pool string) (int, error)
 }
 
-// Pools adds the operations on pools and agents.
-func (s *Server) Pools(p *pool.Service, queue Queue) {
+// Pools adds the operations on pools and agents. name returns the name "project/name" of a pipeline of an account by its id, "" if it
+// is gone; it may be nil.
+func (s *Server) Pools(p *pool.Service, queue Queue, name func(ctx context.Context, account, id string) (string, error)) {
 	Handle(s, "CreatePool", "agents:CreatePool", func(ctx context.Context, c *iam.Caller, in *pool.Draft) (*pool.Pool, error) {
 		return p.CreatePool(ctx, c, *in)
 	})
 	Handle(s, "DescribePool", "agents:DescribePool", func(ctx context.Context, c *iam.Caller, in *PoolRef) (*pool.Pool, error) {
-		return p.DescribePool(ctx, c, in.Pool)
+		x, err := p.DescribePool(ctx, c, in.Pool)
+		if err != nil || name == nil {
+			return x, err
+		}
+		for _, id := range x.Pipelines {
+			called, err := name(ctx, x.Account, id)
+			if err != nil {
+				return nil, err
+			}
+			x.PipelineNames = append(x.PipelineNames, cmp.Or(called, id))
+		}
+		return x, nil
 	})
 	Handle(s, "UpdatePool", "agents:UpdatePool", func(ctx context.Context, c *iam.Caller, in *struct {
 		Pool string

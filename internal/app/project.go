@@ -37,6 +37,13 @@ func (in *Instance) openProjects() {
 			list, err := in.Git.List(ctx, iam.SystemCaller(account, "pipelines"), account, name, nil, 1)
 			return len(list) > 0, err
 		},
+		SourceName: func(ctx context.Context, id string) (string, error) {
+			r, err := in.Git.ByID(ctx, id)
+			if err != nil {
+				return "", translate(err, project.ErrNotFound)
+			}
+			return r.Project + "/" + r.Name, nil
+		},
 		OnDelete: func(ctx context.Context, tx *meta.Tx, c *iam.Caller, p *project.Project) error {
 			return in.Git.DeleteProject(ctx, tx, c, p.Account, p.Name)
 		},

@@ -19,6 +19,7 @@ type Pool struct {
 	Description            string
 	Open                   bool          // every pipeline of the account may use it
 	Pipelines              []string      // ids of those that may, where it isn't open; only of a pool that is described
+	PipelineNames          []string      // what those are called for people, "project/name" in the same order, where whoever answers knows them
 	Cleanup                time.Duration // an agent that is offline for so long is removed; 0: never. One-job agents are at once
 	Created                time.Time
 	CreatedBy              string // ARN

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"path"
 	"strings"
@@ -42,6 +43,7 @@ type Pipeline struct {
 	Folder         string // "" or "a/b": for people
 	RepositoryKind string
 	Repository     string // id of ours; URL of an external one
+	RepositoryName string // "project/name" of ours, as it is now, for people; "" where it is gone, and where nobody asked for it
 	Connection     string // id of the service connection to an external one, or ""
 	Path           string // of the YAML file in the repository
 	DefaultBranch  string // "refs/heads/main"
@@ -205,7 +207,30 @@ func (s *Service) CreatePipeline(ctx context.Context, c *iam.Caller, projectRef 
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	return p, s.nameSources(ctx, p)
+}
+
+// nameSources fills in what the repositories of pipelines are called.
+func (s *Service) nameSources(ctx context.Context, list ...*Pipeline) error {
+	if s.o.SourceName == nil {
+		return nil
+	}
+	names := map[string]string{}
+	for _, p := range list {
+		if p.RepositoryKind != RepositoryGit {
+			continue
+		}
+		name, ok := names[p.Repository]
+		if !ok {
+			var err error
+			if name, err = s.o.SourceName(ctx, p.Repository); err != nil && !errors.Is(err, ErrNotFound) {
+				return fmt.Errorf("repository of pipeline %s: %w", p.Name, err)
+			}
+			names[p.Repository] = name
+		}
+		p.RepositoryName = name
+	}
+	return nil
 }
 
 func (s *Service) connectionID(ctx context.Context, p *Project, ref string) (string, error) {
@@ -249,7 +274,11 @@ func (s *Service) DescribePipeline(ctx context.Context, c *iam.Caller, projectRe
 	if err != nil {
 		return nil, err
 	}
-	return s.Pipeline(ctx, h.id)
+	p, err := s.Pipeline(ctx, h.id)
+	if err != nil {
+		return nil, err
+	}
+	return p, s.nameSources(ctx, p)
 }
 
 // UpdatePipeline changes a pipeline. To rename it takes the permission under both names. Errors: *iam.DeniedError;
@@ -326,7 +355,7 @@ func (s *Service) UpdatePipeline(ctx context.Context, c *iam.Caller, projectRef,
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	return p, s.nameSources(ctx, p)
 }
 
 func (e *PipelineEdit) apply(p *Pipeline, connection string) error {
@@ -363,8 +392,13 @@ func (s *Service) DeletePipeline(ctx context.Context, c *iam.Caller, projectRef,
 // ListPipelines lists the pipelines of a project by name. Errors: *iam.DeniedError; [*Error] of kind NotFound, Invalid.
 func (s *Service) ListPipelines(ctx context.Context, c *iam.Caller, projectRef string, page Page) ([]Pipeline, string, error) {
 	o, list, next, err := items(ctx, s, c, projectRef, pipelineItem, pipelineColumns, scanPipeline, func(p *Pipeline) string { return p.Name }, page)
+	all := make([]*Pipeline, 0, len(list))
 	for i := range list {
 		list[i].Project, list[i].Account = o.Name, o.Account
+		all = append(all, &list[i])
+	}
+	if err == nil {
+		err = s.nameSources(ctx, all...)
 	}
 	return list, next, err
 }

@@ -261,9 +261,21 @@ func (s *Service) Revoke(ctx context.Context, c *iam.Caller, projectRef, reposit
 	}
 	err = s.o.Directory.DeleteInlinePolicy(ctx, c, directory.RoleNamed(p.Name), name)
 	if isDirectory(err, directory.NoSuchEntity) {
-		return errorf(NotFound, "", "the project %s was not granted to %s %s", p.Name, access, repository)
+		return errorf(NotFound, "", "the project %s was not granted to %s %s%s", p.Name, access, repository, s.otherGrant(ctx, c, p, repository, access))
 	}
 	return err
+}
+
+// otherGrant says that the access which was not asked for is granted, if the caller may know.
+func (s *Service) otherGrant(ctx context.Context, c *iam.Caller, p *Project, repository string, access Access) string {
+	other, how := Push, ", but it was to push it: take that away with --push"
+	if access == Push {
+		other, how = Pull, ", but it was to pull it: take that away without --push"
+	}
+	if _, err := s.o.Directory.InlinePolicy(ctx, c, directory.RoleNamed(p.Name), policyName(other, repository)); err != nil {
+		return "" // it is not there, or not for the caller to know
+	}
+	return how
 }
 
 func (s *Service) granting(ctx context.Context, c *iam.Caller, projectRef, repository string, access Access) (*Project, string, error) {

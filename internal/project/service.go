@@ -32,6 +32,8 @@ type Options struct {
 	// "project/name", or its id. Of one that is not there it returns the ARN that it would have, and [ErrNotFound]. Nil: there
 	// are none.
 	Lookup func(ctx context.Context, account string, kind Kind, name string) (id, arn string, err error)
+	// SourceName returns the name "project/name" of a repository of source by its id, or [ErrNotFound]. Nil: none is named.
+	SourceName func(ctx context.Context, id string) (string, error)
 	// HasSource reports whether a project has repositories of source. Nil: none has.
 	HasSource func(ctx context.Context, account, project string) (bool, error)
 	// OnDelete runs in the transaction that deletes a project, to delete what other packages keep of it. Nil: they keep nothing.

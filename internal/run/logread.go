@@ -40,7 +40,8 @@ type LogPart struct {
 // maxRead is how many bytes one ReadLog returns.
 const maxRead = 1 << 20
 
-// Logs lists the logs of a job of a run; of all its claims if attempt is 0.
+// Logs lists the logs of a job of a run; of all its claims if attempt is 0. Without a job it lists none, and only says whether the
+// caller may read those of the run.
 func (s *Service) Logs(ctx context.Context, c *iam.Caller, id int64, job string, attempt int) ([]LogInfo, error) {
 	if _, err := s.visible(ctx, c, "ReadLogs", id); err != nil {
 		return nil, err
