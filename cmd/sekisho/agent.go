@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sekisho/sekisho/internal/agent"
+	"github.com/sekisho/sekisho/internal/agent/scale"
 	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/agent/worker"
 )
@@ -205,6 +206,7 @@ Exit code 4 means that the server doesn't know the agent any more.`,
 			if err != nil {
 				return fmt.Errorf("find this program: %w", err)
 			}
+			scale.Protect() // what the agent's environment holds is not for the steps of jobs
 			signals := make(chan os.Signal, 4)
 			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 			defer signal.Stop(signals)
@@ -248,6 +250,7 @@ func newAgentWorker() *cobra.Command {
 		Hidden: true,
 		Args:   usageOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			scale.Protect() // steps are programs of the same user, and secrets are in here
 			// The agent says when to end, not a terminal. Ignored signals would be ignored by all that steps start, too.
 			signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
 			return agent.Work(context.WithoutCancel(cmd.Context()), cmd.InOrStdin(), func(ctx context.Context, job *work.Job, server work.Server, at agent.Place, drop <-chan struct{}) (work.Result, string, error) {

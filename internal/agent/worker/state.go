@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -238,6 +240,23 @@ func (s *step) PrependPath(dir string) error {
 	return nil
 }
 
+// hasSecrets reports whether a connection holds what is not for everybody.
+func hasSecrets(e *work.Endpoint) bool {
+	for k, v := range e.Auth {
+		if v != "" && !publicParameter(k) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameHost reports whether two URLs lead to one host in one way.
+func sameHost(a, b string) bool {
+	x, err := url.Parse(a)
+	y, yerr := url.Parse(b)
+	return err == nil && yerr == nil && x.Scheme == y.Scheme && strings.EqualFold(x.Host, y.Host)
+}
+
 // Endpoint changes a service connection for the rest of the job.
 func (s *step) Endpoint(id, field, key, value string) error {
 	s.j.notes.Lock()
@@ -249,6 +268,10 @@ func (s *step) Endpoint(id, field, key, value string) error {
 		}
 		switch field {
 		case "url":
+			// What a step prints may come from elsewhere, and the next task would send the secrets there.
+			if !sameHost(e.URL, value) && hasSecrets(e) {
+				return fmt.Errorf("the service connection %s has secrets, which are for %s: it can't be led to another host", e.Name, cmp.Or(e.URL, "this server"))
+			}
 			e.URL = value
 		case "authparameter":
 			e.Auth[key] = value

@@ -561,6 +561,21 @@ func TestSummary(t *testing.T) {
 	}
 }
 
+// TestEndpointElsewhere: what a step prints can't have the secrets of a service connection sent to another host.
+func TestEndpointElsewhere(t *testing.T) {
+	connection := work.Endpoint{ID: "e", Name: "registry", URL: "https://registry.example.com/v1", Auth: map[string]string{"username": "u", "password": "hidden-value"}}
+	for to, refused := range map[string]bool{"https://registry.example.com/v2": false, "https://evil.example.com/": true, "http://registry.example.com/v1": true} {
+		b := newBench(t, bash("echo '##vso[task.setendpoint id=e;field=url]"+to+"'"))
+		b.job.Endpoints = []work.Endpoint{connection}
+		if _, err := b.start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.Join(b.lines, "\n"), "can't be led to another host"); got != refused {
+			t.Errorf("%s: refused %v, want %v\n%s", to, got, refused, strings.Join(b.lines, "\n"))
+		}
+	}
+}
+
 func TestUnknownTask(t *testing.T) {
 	s := work.Step{Task: "NoSuchTask@1", DisplayName: "nothing"}
 	b := newBench(t, s)
