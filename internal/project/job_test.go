@@ -137,6 +137,15 @@ func testCredentials(t *testing.T, w *world) {
 		t.Error("what was revoked is still allowed")
 	}
 	is(t, "revoke again", w.Revoke(ctx, w.root, "web", "team/app", project.Push), project.ErrNotFound)
+	if err := w.Grant(ctx, w.root, "web", "team/app", project.Push); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Revoke(ctx, w.root, "web", "team/app", project.Pull); err == nil || !strings.Contains(err.Error(), "but it was to push it") {
+		t.Errorf("the other access: %v", err)
+	}
+	if err := w.Revoke(ctx, w.root, "web", "team/app", project.Push); err != nil {
+		t.Fatal(err)
+	}
 	// The end of the job is the end of its credentials.
 	if err := w.Ended(ctx, j.ID); err != nil {
 		t.Fatal(err)
