@@ -26,6 +26,7 @@ func (c *ending) Done() <-chan struct{} {
 // TestAcquireEnds has the call for a job end at each moment that it can: a job that was given out comes back whole, and is not thrown
 // back half put together.
 func TestAcquireEnds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, metatest.Open(t, metatest.SQLite(t)))
 	a := w.agent("a")
 	r := w.start("steps:\n- bash: echo hello\n")

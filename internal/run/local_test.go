@@ -114,6 +114,7 @@ stages:
 
 // TestLocalJobs runs a pipeline on a server and on one's own machine, and compares what agents are given.
 func TestLocalJobs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, metatest.Open(t, metatest.SQLite(t)))
 	a := w.agent("one")
 	server := map[string]*work.Job{}
@@ -193,4 +194,3 @@ type source struct {
 func (s source) File(ctx context.Context, _ pipeline.Repository, path string) ([]byte, error) {
 	return s.repos.File(ctx, "", s.commit, path)
 }
-

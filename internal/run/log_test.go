@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/meta"
@@ -53,7 +54,7 @@ func TestLog(t *testing.T) {
 		}()
 
 		var want bytes.Buffer
-		for i := range 800 {
+		for i := range rounds(800, 300) {
 			line := fmt.Sprintf("%05d %s\n", i, strings.Repeat("x", i%701))
 			size, err := w.AppendLog(t.Context(), c, "002", int64(want.Len()), []byte(line))
 			want.WriteString(line)
@@ -102,12 +103,15 @@ func TestLog(t *testing.T) {
 // eventually waits for background work, which tells nobody.
 func (w *world) eventually(otherwise string, ok func() bool) {
 	w.t.Helper()
-	for range 200_000 {
-		if ok() {
-			return
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); !ok(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			w.t.Fatal(otherwise)
 		}
 	}
-	w.t.Fatal(otherwise)
 }
 
 func TestLogLimit(t *testing.T) {
@@ -228,10 +232,8 @@ func TestArtifacts(t *testing.T) {
 
 // TestThousand gives a thousand jobs to fifty agents.
 func TestThousand(t *testing.T) {
-	jobs, agents := 1000, 50
-	if testing.Short() {
-		jobs = 200
-	}
+	t.Parallel()
+	jobs, agents := rounds(1000, 200), 50
 	w := newWorld(t, metatest.Open(t, metatest.SQLite(t)))
 	var legs strings.Builder
 	for i := range jobs / 4 {

@@ -74,6 +74,7 @@ func randomPipeline(r *rand.Rand) string {
 }
 
 func TestModel(t *testing.T) {
+	t.Parallel()
 	metatest.EachDB(t, func(t *testing.T, db *meta.DB) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
@@ -81,11 +82,7 @@ func TestModel(t *testing.T) {
 		for i := range 4 {
 			m.agents = append(m.agents, m.w.agent(fmt.Sprintf("agent-%d", i)))
 		}
-		steps := 500
-		if testing.Short() {
-			steps = 150
-		}
-		for range steps {
+		for range rounds(500, 150) {
 			m.step()
 		}
 		m.settle()
@@ -180,7 +177,7 @@ func (m *model) act(a *pool.Agent) {
 		lost(w.Release(ctx, h.claim, "it stops"))
 		m.drop(h)
 	case n < 8:
-		result := []work.Result{work.Succeeded, work.Succeeded, work.Failed, work.SucceededWithIssues}[m.r.IntN(4)]
+		result := []work.Result{work.Succeeded, work.Succeeded, work.Failed, work.SucceededWithIssues, work.Abandoned}[m.r.IntN(5)]
 		lost(w.Complete(ctx, h.claim, result, ""))
 		m.drop(h)
 	case n < 10:

@@ -133,6 +133,14 @@ func newWorldWith(t testing.TB, db *meta.DB, limits run.Limits) *world {
 	return w
 }
 
+// rounds is how often something is done: all of it for a soak, and less where it must be quick or the detector slows it down.
+func rounds(all, few int) int {
+	if os.Getenv("SEKISHO_SOAK") == "" && (testing.Short() || raceDetector) {
+		return few
+	}
+	return all
+}
+
 // open begins the service, as after a start of the server.
 func (w *world) open() {
 	w.t.Helper()
@@ -409,5 +417,6 @@ func (r *repos) Branches(context.Context, string) (map[string]string, error) {
 
 func each(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
+	t.Parallel()
 	metatest.EachDB(t, func(t *testing.T, db *meta.DB) { test(t, newWorld(t, db)) })
 }
