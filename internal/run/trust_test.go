@@ -11,6 +11,7 @@ import (
 	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/pipeline/flow"
+	"github.com/sekisho/sekisho/internal/pool"
 	"github.com/sekisho/sekisho/internal/project"
 	"github.com/sekisho/sekisho/internal/run"
 )
@@ -156,6 +157,9 @@ func TestCommitIsOnItsRef(t *testing.T) {
 func TestArtifactsFromOutside(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		a := w.agent("one")
+		if err := w.pools.SetCapabilities(t.Context(), w.root, "Default", "one", map[string]string{pool.Outside: "true"}); err != nil {
+			t.Fatal(err)
+		}
 		good := w.start("steps:\n- script: x\n")
 		_, c := w.take(a)
 		w.complete(c, work.Succeeded)
