@@ -10,6 +10,7 @@ import (
 	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/iam/issuer"
+	"github.com/sekisho/sekisho/internal/pool"
 	"github.com/sekisho/sekisho/internal/project"
 	"github.com/sekisho/sekisho/internal/run"
 )
@@ -117,6 +118,12 @@ func TestIdentityToken(t *testing.T) {
 
 		w.repos.commit("refs/pull/7/merge", map[string]string{"azure-pipelines.yml": "steps:\n- script: x\n"})
 		if _, err := w.Start(t.Context(), w.root, run.StartRequest{Project: "web", Pipeline: "build", Ref: "refs/pull/7/merge"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.pools.SetCapabilities(t.Context(), w.root, "Default", "one", map[string]string{pool.Outside: "true"}); err != nil {
+			t.Fatal(err)
+		}
+		if a, err = w.pools.Agent(t.Context(), a.ID); err != nil {
 			t.Fatal(err)
 		}
 		outside, c := w.take(a)
