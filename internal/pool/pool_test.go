@@ -275,11 +275,11 @@ func TestAgents(t *testing.T) {
 		is(t, "its pool deleted", w.DeletePool(ctx, root, "builders"), pool.InUse)
 		_, err = w.register("builders", "one", func(j *pool.Join) { j.Replace = true })
 		is(t, "replaced while it works", err, pool.InUse)
-		update(func(tx *meta.Tx) error { return pool.End(ctx, tx, a.ID, "other") })
+		update(func(tx *meta.Tx) error { return pool.End(ctx, tx, a.ID, "other", true) })
 		if !get().Busy() {
 			t.Error("the end of another job ended this one")
 		}
-		update(func(tx *meta.Tx) error { return pool.End(ctx, tx, a.ID, "7.a") })
+		update(func(tx *meta.Tx) error { return pool.End(ctx, tx, a.ID, "7.a", true) })
 		if got := get(); got.Busy() || got.JobSince.IsZero() {
 			t.Errorf("after the job: %+v", got)
 		}
@@ -372,7 +372,7 @@ func TestSweep(t *testing.T) {
 		}
 		sweep("at once", 0, "fresh", "long", "used", "here", "old")
 		sweep("one has a job", 5*time.Minute, "fresh", "long", "used", "here", "old")
-		if err := w.db.Update(ctx, func(tx *meta.Tx) error { return pool.End(ctx, tx, ids[2], "j") }); err != nil {
+		if err := w.db.Update(ctx, func(tx *meta.Tx) error { return pool.End(ctx, tx, ids[2], "j", true) }); err != nil {
 			t.Fatal(err)
 		}
 		sweep("its job is over", 0, "fresh", "long", "here", "old")

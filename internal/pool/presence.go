@@ -222,7 +222,7 @@ var ErrGone = errors.New("the agent was removed")
 // Begin notes, in the transaction that hands out a job, that an agent has it. Errors: [ErrGone], after which the transaction must
 // change nothing.
 func Begin(ctx context.Context, tx *meta.Tx, agentID, job string, now time.Time) error {
-	res, err := tx.Exec(ctx, `UPDATE pool_agents SET job = $1, job_at = $2 WHERE id = $3`, job, now.UnixMicro(), agentID)
+	res, err := tx.Exec(ctx, `UPDATE pool_agents SET job = $1, job_at = $2 WHERE id = $3 AND (ephemeral = 0 OR job = '')`, job, now.UnixMicro(), agentID)
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,13 @@ func Begin(ctx context.Context, tx *meta.Tx, agentID, job string, now time.Time)
 
 // End notes, in the transaction that ends or takes back a claim, that an agent no longer has it. If it has another one,
 // nothing changes.
-func End(ctx context.Context, tx *meta.Tx, agentID, job string) error {
-	_, err := tx.Exec(ctx, `UPDATE pool_agents SET job = '' WHERE id = $1 AND job = $2`, agentID, job)
+//
+// begun says that the agent had begun it. An offer that it never had is not the one job of an agent of one job.
+func End(ctx context.Context, tx *meta.Tx, agentID, job string, begun bool) error {
+	set := `UPDATE pool_agents SET job = '' WHERE id = $1 AND job = $2`
+	if !begun {
+		set = `UPDATE pool_agents SET job = '', job_at = 0 WHERE id = $1 AND job = $2`
+	}
+	_, err := tx.Exec(ctx, set, agentID, job)
 	return err
 }

@@ -62,7 +62,7 @@ func TestRetire(t *testing.T) {
 		if r := retire("A"); !r.Busy || r.ID != "" || r.Unused {
 			t.Errorf("one that has a job: %+v", r)
 		}
-		if err := w.db.Update(t.Context(), func(tx *meta.Tx) error { return pool.End(t.Context(), tx, a.ID, "job") }); err != nil {
+		if err := w.db.Update(t.Context(), func(tx *meta.Tx) error { return pool.End(t.Context(), tx, a.ID, "job", true) }); err != nil {
 			t.Fatal(err)
 		}
 		if r := retire("A"); r.Busy || r.ID != a.ID || r.Unused {

@@ -134,9 +134,11 @@ func (k *stored) hold(ctx context.Context, tx *meta.Tx) (any, error) {
 	return registry.HoldObject(ctx, tx, holder, *k.object, k.digest, k.began, time.Now())
 }
 
-// drop forgets what was kept and no row names.
-func (s *Service) drop(ctx context.Context, k *stored) {
-	if k.object != nil {
+// drop forgets what was kept, after a transaction that was to name it and was refused. One that failed otherwise may have been
+// committed all the same, with its answer lost: then it is for collection to find out.
+func (s *Service) drop(ctx context.Context, k *stored, why error) {
+	_, refused := errors.AsType[*Error](why)
+	if k.object != nil && (refused || errors.Is(why, work.ErrClaimLost)) {
 		_ = s.store.Delete(context.WithoutCancel(ctx), k.object.Key) // else collection finds it
 	}
 }
@@ -184,7 +186,7 @@ func (s *Service) PutFile(ctx context.Context, c Claim, artifact, kind, name str
 		return err
 	})
 	if err != nil {
-		s.drop(ctx, k)
+		s.drop(ctx, k, err)
 		return fmt.Errorf("store %s of artifact %s: %w", clip(name, 100), artifact, err)
 	}
 	return nil

@@ -96,7 +96,7 @@ func (s *Service) Attach(ctx context.Context, c Claim, a work.Attachment) error 
 			Scan(&x.run.Tests.Passed, &x.run.Tests.Failed, &x.run.Tests.Skipped)
 	})
 	if err != nil {
-		s.drop(ctx, k)
+		s.drop(ctx, k, err)
 	}
 	return err
 }

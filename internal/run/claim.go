@@ -220,13 +220,17 @@ func (x *change) endJob(j *jobRow, result work.Result) {
 
 // endClaim ends a claim, and with it what was bound to it.
 func (x *change) endClaim(c Claim, state string, result work.Result, cause string) error {
+	var was string
+	if err := x.tx.QueryRow(x.ctx, `SELECT state FROM run_claims WHERE job = $1 AND attempt = $2`, c.Job, c.Attempt).Scan(&was); err != nil {
+		return fmt.Errorf("end claim of job %s: %w", c.Job, err)
+	}
 	_, err := x.tx.Exec(x.ctx, `UPDATE run_claims SET state = $1, result = $2, cause = $3, lease = 0, ended_at = $4 WHERE job = $5 AND attempt = $6`,
 		state, string(result), cause, x.now.UnixMicro(), c.Job, c.Attempt)
 	if err == nil {
 		_, err = x.tx.Exec(x.ctx, `UPDATE run_logs SET closed = 1 WHERE job = $1 AND attempt = $2`, c.Job, c.Attempt)
 	}
 	if err == nil && c.Agent != "" {
-		err = pool.End(x.ctx, x.tx, c.Agent, jobID(c))
+		err = pool.End(x.ctx, x.tx, c.Agent, jobID(c), was != claimOffered)
 	}
 	if err == nil {
 		_, _, err = x.s.o.Jobs.Enqueue(x.ctx, x.tx, job.Spec{Kind: EndJob, Unique: jobID(c), Payload: endPayload{c.Job, c.Attempt}})

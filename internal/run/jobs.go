@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/iam"
 	"github.com/sekisho/sekisho/internal/job"
 	"github.com/sekisho/sekisho/internal/meta"
@@ -200,6 +201,17 @@ func (s *Service) remove(ctx context.Context, by *iam.Caller, id int64) error {
 		}
 		if err != nil {
 			return err
+		}
+		// What it was when somebody looked may have changed: it may run again, or be kept.
+		var leases int
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM run_leases WHERE run = $1 AND (until = 0 OR until > $2)`, id, s.now().UnixMicro()).Scan(&leases); err != nil {
+			return err
+		}
+		if r.State != work.Completed || r.Keep || leases > 0 {
+			if by == nil {
+				return nil
+			}
+			return errorf(Conflict, "run %d runs again, or is to be kept", id)
 		}
 		if by == nil {
 			by = s.system(r.Account)

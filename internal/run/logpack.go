@@ -147,13 +147,10 @@ func (p *packer) flush(ctx context.Context) error {
 	})
 	p.buf.Reset()
 	p.members, p.raw = nil, 0
-	if err != nil {
-		if errors.Is(err, errMoved) {
-			err = nil
-		}
-		return errors.Join(err, p.s.store.Delete(context.WithoutCancel(ctx), o.Key))
+	if errors.Is(err, errMoved) {
+		return p.s.store.Delete(context.WithoutCancel(ctx), o.Key)
 	}
-	return nil
+	return err // the object stays, for collection: a commit whose answer was lost may have named it
 }
 
 // dropChunks deletes the bytes of a log before an offset; a chunk that it is in the middle of loses what is before.

@@ -159,7 +159,7 @@ func (s *Service) pushedTo(ctx context.Context, p *project.Pipeline, push Push) 
 		return nil
 	}
 	if pull && (out.plan.PR == nil || out.plan.PR.AutoCancel) {
-		if err := s.supersede(ctx, p, u.Ref); err != nil {
+		if err := s.supersede(ctx, p, u.Ref, sourceOf(push)+"/"+p.ID); err != nil {
 			return err
 		}
 	}
@@ -180,8 +180,8 @@ func pullRequest(u RefUpdate) *flow.PullRequest {
 }
 
 // supersede cancels the runs of earlier versions of a pull request.
-func (s *Service) supersede(ctx context.Context, p *project.Pipeline, ref string) error {
-	rows, err := s.db.Query(ctx, `SELECT id FROM runs WHERE pipeline = $1 AND state <> 'completed' AND ref = $2 AND cancel = 0`, p.ID, ref)
+func (s *Service) supersede(ctx context.Context, p *project.Pipeline, ref, source string) error {
+	rows, err := s.db.Query(ctx, `SELECT id FROM runs WHERE pipeline = $1 AND state <> 'completed' AND ref = $2 AND cancel = 0 AND source <> $3`, p.ID, ref, source)
 	list, err := collect(rows, err, func(row scanner) (id int64, err error) { return id, row.Scan(&id) })
 	if err != nil {
 		return err

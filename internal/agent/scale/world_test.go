@@ -200,7 +200,7 @@ func (q *queue) end(ctx context.Context, c agentapi.Claim, result string) error 
 	if q.held[c.Job] != c {
 		return work.ErrClaimLost
 	}
-	if err := q.db.Update(ctx, func(tx *meta.Tx) error { return pool.End(ctx, tx, c.Agent, c.Job) }); err != nil {
+	if err := q.db.Update(ctx, func(tx *meta.Tx) error { return pool.End(ctx, tx, c.Agent, c.Job, true) }); err != nil {
 		return err
 	}
 	delete(q.held, c.Job)
