@@ -82,7 +82,10 @@ func (b *builder) plan(root *yaml.Node) *Plan {
 		Expanded:                     root,
 	}
 	if schedules := root.Get("schedules"); schedules != nil {
-		for _, n := range schedules.Items {
+		for i, n := range schedules.Items {
+			if i == maxSchedules {
+				b.refuse(n.Pos, "a pipeline has at most %d schedules here, as each of them is there for each branch", maxSchedules)
+			}
 			if fields := len(strings.Fields(value(n, "cron"))); fields != 5 {
 				b.refuse(position(n, "cron"), "a schedule has five fields, minute, hour, day of the month, month and day of the week; '%s' has %d", shorten(value(n, "cron")), fields)
 			}

@@ -11,5 +11,9 @@ import "github.com/sekisho/sekisho/internal/pipeline/yaml"
 //     registry service;
 //   - the deployment strategies rolling and canary; resources of environments, by name, id, type or tag;
 //   - keys of pool that hosted offerings add; services described in place; repositories named in place;
+//   - more than maxSchedules schedules;
 //   - group and checks of a stage; a stage without jobs, a deployment without a strategy; steps reviewApp and getPackage.
 func (p *Plan) Unsupported() []*yaml.Error { return p.unsupported }
+
+// maxSchedules bounds how often whoever may push can have runs be started by the clock.
+const maxSchedules = 20
