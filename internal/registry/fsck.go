@@ -65,6 +65,8 @@ const (
 	ProblemExtra ProblemKind = "reference-extra"
 	// ProblemDangling: a row refers to one that isn't there.
 	ProblemDangling ProblemKind = "dangling"
+	// ProblemHeld: what another part of the server keeps in the store, such as a log or an artifact of a run, is missing or wrong.
+	ProblemHeld ProblemKind = "held-object"
 	// ProblemOrphan: an object in the store that nothing names; harmless.
 	ProblemOrphan ProblemKind = "orphan"
 )
@@ -144,6 +146,7 @@ func (f *fsck) run(ctx context.Context) error {
 		{"database", f.checkDatabase},
 		{"blobs", f.checkBlobs},
 		{"manifests", f.checkManifests},
+		{"held objects", f.checkHeld},
 		{"objects", f.checkObjects},
 		{"references", f.checkDangling},
 	} {

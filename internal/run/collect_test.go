@@ -9,6 +9,7 @@ import (
 
 	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/blob/mem"
+	"github.com/sekisho/sekisho/internal/meta"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/registry"
 	"github.com/sekisho/sekisho/internal/run"
@@ -64,6 +65,19 @@ func TestCollection(t *testing.T) {
 		if n := objects(); n != 2 {
 			t.Errorf("%d objects, want that of the artifact and that of the log", n)
 		}
+		check := func() (problems []registry.Problem) {
+			_, err := local.Fsck(t.Context(), registry.FsckOptions{Report: func(p registry.Problem) error {
+				problems = append(problems, p)
+				return nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return problems
+		}
+		if p := check(); len(p) > 0 {
+			t.Errorf("fsck: %+v", p)
+		}
 		file, _, err := w.OpenFile(t.Context(), w.root, r.ID, "drop", "f")
 		if err != nil {
 			t.Fatal(err)
@@ -83,6 +97,24 @@ func TestCollection(t *testing.T) {
 			t.Errorf("the copy's log has %d bytes", len(got))
 		}
 		w.Service = served
+
+		// Bytes that are lost, and a row that says another size.
+		var lost string
+		if err := w.db.QueryRow(t.Context(), `SELECT location FROM held_objects ORDER BY id LIMIT 1`).Scan(&lost); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.blobs.Delete(t.Context(), lost); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.db.Update(t.Context(), func(tx *meta.Tx) error {
+			_, err := tx.Exec(t.Context(), `UPDATE held_objects SET size = size + 1 WHERE location <> $1`, lost)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if p := check(); len(p) != 2 || p[0].Kind != registry.ProblemHeld || p[1].Kind != registry.ProblemHeld || p[0].Location != lost || !strings.Contains(p[1].Detail, "bytes and not") {
+			t.Errorf("fsck of what is damaged: %+v", p)
+		}
 
 		if err := w.Delete(t.Context(), w.root, r.ID); err != nil {
 			t.Fatal(err)
