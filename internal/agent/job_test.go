@@ -170,7 +170,7 @@ func TestCutOff(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := w.run(f, func(o *RunOptions) { o.lease = 2500 * time.Millisecond })
+			r := w.run(f, func(o *RunOptions) { o.lease = 7500 * time.Millisecond })
 			what := "wait"
 			if hung {
 				what = "hang"
@@ -194,7 +194,7 @@ func TestCutOff(t *testing.T) {
 			}
 			c.cut(false)
 			w.queue.until(t, "the job ends", func() bool { return w.queue.results["a"] != "" })
-			if got := w.queue.results["a"]; !strings.HasPrefix(got, "abandoned The agent had no answer of the server for 2s.") {
+			if got := w.queue.results["a"]; !strings.HasPrefix(got, "abandoned The agent had no answer of the server for 6s.") {
 				t.Errorf("it is %q\n%s", got, r.console)
 			}
 			if got := string(w.queue.logs["a/a"]); got != lines("a", 100) {
@@ -218,7 +218,7 @@ func TestToldLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.run(f, func(o *RunOptions) { o.lease = 2500 * time.Millisecond })
+	w.run(f, func(o *RunOptions) { o.lease = 7500 * time.Millisecond })
 	w.queue.add(&work.Job{ID: "a", DisplayName: "A", Steps: []work.Step{step("a", "wait", 0)}})
 	w.queue.until(t, "it runs", func() bool { return len(w.queue.logs["a/a"]) > 0 })
 	w.queue.mu.Lock()
@@ -240,7 +240,7 @@ func TestToldLater(t *testing.T) {
 	}
 	c.cut(true)
 	since := steady()
-	for steady() < since+3*time.Second { // longer than the lease
+	for steady() < since+8*time.Second { // longer than the lease
 		<-cut.C
 	}
 	c.cut(false)

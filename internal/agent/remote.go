@@ -27,6 +27,9 @@ type remote struct {
 	done chan struct{} // the sender has returned
 	stop context.CancelFunc
 
+	hurry    chan struct{} // closed when somebody waits for all to be sent
+	hurrying sync.Once
+
 	mu      sync.Mutex
 	pending map[string]work.Record // guarded by mu; not sent yet, by step
 	sent    map[string]int64       // guarded by mu; by log
@@ -50,7 +53,7 @@ var _ work.Server = (*remote)(nil)
 func newRemote(c *client, claim *agentv1.Claim, s *spool, resume bool) *remote {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &remote{
-		client: c, claim: claim, spool: s, every: sendEvery, wake: make(chan struct{}, 1), done: make(chan struct{}), stop: stop,
+		client: c, claim: claim, spool: s, every: sendEvery, wake: make(chan struct{}, 1), hurry: make(chan struct{}), done: make(chan struct{}), stop: stop,
 		pending: map[string]work.Record{}, sent: map[string]int64{}, full: map[string]bool{}, lost: make(chan struct{}), moved: make(chan struct{}),
 	}
 	if resume {
@@ -105,6 +108,7 @@ func (r *remote) send(ctx context.Context) {
 		}
 		select { // what comes now goes together
 		case <-time.After(r.every):
+		case <-r.hurry:
 		case <-ctx.Done():
 			return
 		}
@@ -262,6 +266,7 @@ func (r *remote) unsentLocked() bool {
 
 // flush waits until all is sent. Errors: [work.ErrClaimLost], that of ctx, and what the server did not take.
 func (r *remote) flush(ctx context.Context) error {
+	r.hurrying.Do(func() { close(r.hurry) })
 	for {
 		r.poke()
 		r.mu.Lock()
