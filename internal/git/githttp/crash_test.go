@@ -108,7 +108,7 @@ func TestCrash(t *testing.T) {
 	rounds := 4
 	if soak, err := time.ParseDuration(os.Getenv("SEKISHO_SOAK")); err == nil {
 		rounds = max(rounds, int(soak.Seconds()/3))
-	} else if testing.Short() {
+	} else if testing.Short() || raceDetector {
 		rounds = 1
 	}
 	trees := make([]string, pushers)

@@ -23,7 +23,7 @@ import (
 // Ten thousand refs are pushed at once, listed, updated and deleted.
 func TestManyRefs(t *testing.T) {
 	n := 10_000
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		n = 500
 	}
 	w := newWorld(t, nil)
@@ -73,7 +73,7 @@ func TestManyRefs(t *testing.T) {
 // A large file goes in and out as it is, in bounded memory.
 func TestLargeFile(t *testing.T) {
 	size := 200 << 20
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		size = 40 << 20
 	}
 	w := newWorld(t, nil)

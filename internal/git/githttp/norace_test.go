@@ -1,0 +1,5 @@
+//go:build !race
+
+package githttp_test
+
+const raceDetector = false
