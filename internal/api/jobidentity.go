@@ -38,7 +38,7 @@ func (s *Server) JobIdentity(runs *run.Service, service string) httpx.Handler {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sekisho"`)
 			return &Error{Status: http.StatusUnauthorized, Code: CodeUnauthenticated, Message: "send the job's token, System.AccessToken, as Authorization: Bearer"}
 		}
-		c, body, err := s.caller(w, r, false)
+		c, _, err := s.caller(w, r, false)
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,8 @@ func (s *Server) JobIdentity(runs *run.Service, service string) httpx.Handler {
 		if err != nil {
 			return err
 		}
-		if body, err = httpx.ReadBody(r, maxIdentityBody); err != nil {
+		body, err := httpx.ReadBody(r, maxIdentityBody)
+		if err != nil {
 			return err
 		}
 		var in identityInput
