@@ -26,6 +26,9 @@ func TestDocs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real clients take longer than a short run has")
 	}
+	if raceDetector {
+		t.Skip("the detector watches the same server in TestScripts; the examples are run without it")
+	}
 	files, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
