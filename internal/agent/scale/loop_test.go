@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sekisho/sekisho/internal/agent"
 	agentv1 "github.com/sekisho/sekisho/internal/agent/rpc/sekisho/agent/v1"
 )
@@ -105,7 +107,7 @@ func (p *stage) Demand(ctx context.Context, _, _, known string, _ time.Duration)
 		d, wake, err := &agentv1.DemandResponse{Queued: int32(p.queued), State: fmt.Sprint(p.state)}, p.wake, p.down
 		for _, name := range slices.Sorted(maps.Keys(p.pool)) {
 			a := p.pool[name]
-			d.Agents = append(d.Agents, a)
+			d.Agents = append(d.Agents, proto.CloneOf(a)) // what was answered is not changed any more
 			if a.GetRefuses() == "" {
 				d.Idle++
 			}
