@@ -23,9 +23,11 @@ start)
     cd "$HOSTS/$SEKISHO_AGENT"
     cat >launch.json
     # What is started must not keep the plug-in's output open.
-    "$AGENT" --folder "$PWD/agent" <launch.json >log 2>&1 &
-    echo $! >pid
+    exec 3<launch.json
     rm launch.json
+    "$AGENT" --folder "$PWD/agent" <&3 3<&- >log 2>&1 &
+    exec 3<&-
+    echo $! >pid
     echo "{\"id\": \"$!\"}"
     ;;
 list)
