@@ -15,7 +15,7 @@ import (
 // own. What stands in one line does not know of each other.
 var layers = [][]string{
 	{"oci", "durable", "config", "httpx", "observe/logs", "iam/sigv4", "iam/policy", "iam/oidc", "agent/rpc/sekisho/agent/v1", "agent/mask", "agent/work", "agent/builder", "pipeline/yaml", "pipeline/expr", "pipeline/macro"},
-	{"observe/metrics", "observe/trace", "meta", "blob", "credfile", "ca", "iam/lint", "agent/rpc/sekisho/agent/v1/agentv1connect", "agent/command", "agent/task", "agent/work/folder", "pipeline/template"},
+	{"observe/metrics", "observe/trace", "meta", "blob", "credfile", "ca", "iam/lint", "agent/rpc/sekisho/agent/v1/agentv1connect", "agent/command", "agent/task", "agent/folder", "pipeline/template"},
 	{"blob/file", "blob/s3", "blob/mem", "seal", "audit", "job", "agent/rpc", "agent/nodetask", "pipeline"},
 	{"iam", "transfer", "agent/worker", "pipeline/flow"},
 	{"iam/directory", "iam/issuer", "registry", "secret", "git", "agent/local", "agent"},

@@ -20,7 +20,7 @@ import (
 
 	"github.com/sekisho/sekisho/internal/agent/local"
 	"github.com/sekisho/sekisho/internal/agent/work"
-	"github.com/sekisho/sekisho/internal/agent/work/folder"
+	"github.com/sekisho/sekisho/internal/agent/folder"
 	"github.com/sekisho/sekisho/internal/agent/worker"
 	"github.com/sekisho/sekisho/internal/pipeline"
 	"github.com/sekisho/sekisho/internal/pipeline/flow"

@@ -13,7 +13,7 @@ import (
 
 	"github.com/sekisho/sekisho/internal/agent/local"
 	"github.com/sekisho/sekisho/internal/agent/work"
-	"github.com/sekisho/sekisho/internal/agent/work/folder"
+	"github.com/sekisho/sekisho/internal/agent/folder"
 	"github.com/sekisho/sekisho/internal/agent/worker"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/pipeline"

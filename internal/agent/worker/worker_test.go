@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sekisho/sekisho/internal/agent/work"
-	"github.com/sekisho/sekisho/internal/agent/work/folder"
+	"github.com/sekisho/sekisho/internal/agent/folder"
 )
 
 // handClock is a clock whose timers go off when a test says so.
