@@ -18,9 +18,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/sekisho/sekisho/internal/agent/folder"
 	"github.com/sekisho/sekisho/internal/agent/local"
 	"github.com/sekisho/sekisho/internal/agent/work"
-	"github.com/sekisho/sekisho/internal/agent/folder"
 	"github.com/sekisho/sekisho/internal/agent/worker"
 	"github.com/sekisho/sekisho/internal/pipeline"
 	"github.com/sekisho/sekisho/internal/pipeline/flow"

@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/sekisho/sekisho/internal/agent/folder"
 	"github.com/sekisho/sekisho/internal/agent/local"
 	"github.com/sekisho/sekisho/internal/agent/work"
-	"github.com/sekisho/sekisho/internal/agent/folder"
 	"github.com/sekisho/sekisho/internal/agent/worker"
 	"github.com/sekisho/sekisho/internal/meta/metatest"
 	"github.com/sekisho/sekisho/internal/pipeline"

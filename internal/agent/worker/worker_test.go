@@ -18,8 +18,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sekisho/sekisho/internal/agent/work"
 	"github.com/sekisho/sekisho/internal/agent/folder"
+	"github.com/sekisho/sekisho/internal/agent/work"
 )
 
 // handClock is a clock whose timers go off when a test says so.
